@@ -1,0 +1,292 @@
+"""Run folders: atomic writes, sha256 digests, and the record.json through which steps meet on disk.
+
+A step writes one folder. ``record.json`` in it says what made the folder (step, resolved configuration, digests of
+the inputs) and what came out (digests of the outputs). A reader that finds another digest raises; nothing guesses.
+Digests cover content only, never wall times, hosts or paths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fibrokd.errors import ArtifactError
+
+RECORD = "record.json"
+_VERSIONED = ("fibrokd", "numpy", "scipy", "pillow", "pydicom", "scikit-learn", "torch", "timm", "onnxruntime")
+
+
+# --------------------------------------------------------------------------- digests and atomic writes
+def digest_bytes(data: bytes) -> str:
+    """Return the sha256 of ``data`` as 64 hex characters."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the sha256 of a file's bytes, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_json(data: Any) -> str:
+    """Return the sha256 of JSON data in canonical form (sorted keys, no white space, no NaN)."""
+    return digest_bytes(json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` so that a reader sees either the old file or the whole new one."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically, readable for people (two spaces, keys in the order given)."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ArtifactError: The file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"Expected {path}, found nothing.", "Run the step that writes it first.") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is not valid JSON ({error}).", "Run the step that writes it again.") from error
+
+
+# --------------------------------------------------------------------------- records
+@dataclass(frozen=True)
+class Record:
+    """What made a run folder and what came out of it.
+
+    Args:
+        step: Name of the step.
+        config: Resolved configuration as JSON data, without input paths.
+        inputs: Digest of every input, by name.
+        outputs: Digest of every output file, by path relative to the folder.
+        finished: False while the step has not ended; such a folder may be resumed.
+        facts: Everything that must not enter a digest: versions, seeds, wall time, memory, device, commit.
+    """
+
+    step: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    finished: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Digest of what was asked for: step, configuration and inputs."""
+        return digest_json({"step": self.step, "config": self.config, "inputs": dict(self.inputs)})
+
+    @property
+    def digest(self) -> str:
+        """Digest of what was asked for and what came out."""
+        return digest_json({"identity": self.identity, "outputs": dict(self.outputs)})
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """A step at work in its folder; made by :func:`begin`.
+
+    Args:
+        folder: The run folder.
+        record: The record as it stands on disk.
+        resumed: An earlier, unfinished attempt with the same identity was found.
+        started: Monotonic start time, seconds.
+    """
+
+    folder: Path
+    record: Record
+    resumed: bool
+    started: float
+
+    @property
+    def finished(self) -> bool:
+        """True when there is nothing left to do."""
+        return self.record.finished
+
+    def finish(self, outputs: Iterable[str], **facts: Any) -> Record:
+        """Digest the outputs and mark the folder finished.
+
+        Args:
+            outputs: Paths relative to the folder, files only.
+            **facts: Anything else worth recording (device, seeds, counts); never part of a digest.
+        """
+        digests = {name: digest_file(self.folder / name) for name in sorted(outputs)}
+        record = Record(
+            step=self.record.step,
+            config=self.record.config,
+            inputs=self.record.inputs,
+            outputs=digests,
+            finished=True,
+            facts={**_surroundings(), "wall_seconds": round(time.perf_counter() - self.started, 3), **facts},
+        )
+        _write_record(self.folder, record)
+        return record
+
+
+def begin(folder: Path, step: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StepRun:
+    """Open ``folder`` for a step: new, resumable, or already finished with the same identity.
+
+    Args:
+        folder: Run folder; created if missing.
+        step: Name of the step.
+        config: Resolved configuration as JSON data, without input paths.
+        inputs: Digests of the inputs by name.
+
+    Raises:
+        ArtifactError: The folder holds something else, or was made with another configuration or other inputs.
+    """
+    wanted = Record(step=step, config=config, inputs=dict(inputs))
+    if (folder / RECORD).exists():
+        found = read_record(folder)
+        if found.identity != wanted.identity:
+            raise ArtifactError(
+                f"{folder} was made by another run ({_difference(found, wanted)}).",
+                "Choose another OUT, or move this folder away; nothing is overwritten.",
+            )
+        if found.finished:
+            check_outputs(folder, found)
+        return StepRun(folder, found, resumed=not found.finished, started=time.perf_counter())
+    if folder.exists() and any(folder.iterdir()):
+        raise ArtifactError(
+            f"Expected {folder} to be empty or a {step} run folder, found other files without a {RECORD}.",
+            "Choose another OUT; nothing is overwritten.",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_record(folder, wanted)
+    return StepRun(folder, wanted, resumed=False, started=time.perf_counter())
+
+
+def read_record(folder: Path) -> Record:
+    """Read ``record.json`` of a run folder, finished or not.
+
+    Raises:
+        ArtifactError: There is none, or it is not a record.
+    """
+    data = read_json(folder / RECORD)
+    try:
+        return Record(**{name: data[name] for name in Record.__dataclass_fields__})
+    except (TypeError, KeyError) as error:
+        raise ArtifactError(f"{folder / RECORD} is not a record of fibrokd.", "Run the step again.") from error
+
+
+def require(folder: Path, step: str) -> Record:
+    """Return the record of a finished ``step`` whose outputs are unaltered.
+
+    Raises:
+        ArtifactError: The folder is missing, unfinished, of another step, or a file changed since.
+    """
+    if not (folder / RECORD).exists():
+        raise ArtifactError(
+            f"Expected a finished '{step}' run folder at {folder}, found no {RECORD}.", f"Run `fibrokd {step}` first."
+        )
+    record = read_record(folder)
+    if record.step != step or not record.finished:
+        state = "finished" if record.finished else "unfinished"
+        raise ArtifactError(
+            f"Expected a finished '{step}' run at {folder}, found a {state} '{record.step}' run.",
+            f"Run `fibrokd {step}` to its end first, or give the right folder.",
+        )
+    check_outputs(folder, record)
+    return record
+
+
+def check_outputs(folder: Path, record: Record) -> None:
+    """Compare every output file with its recorded digest.
+
+    Raises:
+        ArtifactError: A file is missing or altered.
+    """
+    for name, digest in record.outputs.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is recorded but missing.", "Run the step again in a new folder.")
+        if digest_file(path) != digest:
+            raise ArtifactError(
+                f"{path} was altered after the step finished (its digest differs from {RECORD}).",
+                "Restore the file, or run the step again in a new folder.",
+            )
+
+
+def _write_record(folder: Path, record: Record) -> None:
+    write_json(folder / RECORD, asdict(record))
+
+
+def _difference(found: Record, wanted: Record) -> str:
+    if found.step != wanted.step:
+        return f"step '{found.step}' instead of '{wanted.step}'"
+    changed = [
+        f"input {k}" for k in sorted({*found.inputs, *wanted.inputs}) if found.inputs.get(k) != wanted.inputs.get(k)
+    ]
+    old, new = dict(_leaves(found.config)), dict(_leaves(wanted.config))
+    changed += [f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    return "changed: " + ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+
+
+def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _surroundings() -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for name in _VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {"versions": versions, "peak_memory_mb": round(peak / 1024), "commit": _commit()}
+
+
+def _commit() -> str | None:
+    """Commit of the code that ran, when it runs from a checkout."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607
+            capture_output=True, text=True, timeout=5, check=False,
+        )  # fmt: skip
+        return done.stdout.strip() or None
+    return None

@@ -1,0 +1,134 @@
+"""Strict, frozen configuration: the base class of every Config, YAML reading and ``--set`` overrides.
+
+YAML is data only. A component's knobs live in a Config beside the component; a step composes them. Every problem of
+a file is reported in one readable list.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fibrokd.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of all configurations: frozen, strict, unknown keys refused, field docstrings are the documentation."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the resolved configuration as plain JSON data, for records and digests."""
+        data: dict[str, Any] = self.model_dump(mode="json")
+        return data
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
+    """Read a YAML file into ``kind``, after applying ``a.b=value`` overrides.
+
+    Args:
+        path: YAML file; an empty file means all defaults.
+        kind: Configuration class to validate against.
+        overrides: ``dotted.key=value`` strings; the value is read as YAML.
+
+    Raises:
+        ConfigError: The file is missing or not YAML, or keys or values are wrong (all of them are listed).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"Expected a configuration file at {path}, found none ({error.strerror}).",
+            "Give the path of a YAML file, such as configs/demo.yaml.",
+        ) from error
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}", "Correct the syntax.") from error
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path} should hold 'key: value' pairs, found a {type(data).__name__}.", "See configs/ for examples."
+        )
+    return parse_config(apply_overrides(data, overrides), kind, source=str(path))
+
+
+def parse_config(data: Mapping[str, Any], kind: type[C], source: str = "configuration") -> C:
+    """Validate plain data against ``kind``; JSON rules apply (lists become tuples, strings become paths).
+
+    Raises:
+        ConfigError: Lists every wrong key and value.
+    """
+    try:
+        return kind.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        lines = [_problem(item) for item in error.errors(include_url=False)]
+        raise ConfigError(
+            f"{source} has {len(lines)} problem(s): " + "; ".join(lines),
+            "Correct these keys; `fibrokd STEP --help` names the configuration files to start from.",
+        ) from error
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of ``data`` with ``a.b=value`` strings applied; lists are addressed by index.
+
+    Raises:
+        ConfigError: An override is not of that form, or goes through a value that is not a mapping.
+
+    Example:
+        >>> apply_overrides({"a": {"b": 1}}, ["a.b=2", "c=[1, 2]"])
+        {'a': {'b': 2}, 'c': [1, 2]}
+    """
+    result: dict[str, Any] = json.loads(json.dumps(data, default=str))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(
+                f"Expected --set key.subkey=value, found {override!r}.", "Write for example --set teacher.epochs=3."
+            )
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"The value of --set {key} is not valid YAML: {value!r}.", "Quote it.") from error
+        _assign(result, key.strip().split("."), parsed, override)
+    return result
+
+
+def _assign(node: Any, parts: list[str], value: Any, override: str) -> None:
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            key: Any = int(part)
+        elif isinstance(node, dict):
+            key = part
+        else:
+            raise ConfigError(
+                f"--set {override}: {'.'.join(parts[:depth]) or 'the top'} holds a {type(node).__name__}, "
+                f"which has no key {part!r}.",
+                "Check the key against the configuration file.",
+            )
+        if last:
+            node[key] = value
+        else:
+            if isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}
+            node = node[key]
+
+
+def _problem(item: Any) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "(top level)"
+    if item["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    found = "" if item["type"] == "missing" else f" (found {item['input']!r})"
+    return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}{found[:120]}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,1 @@
+"""What is in the files: decoding, the fan, preprocessing, the manifest. Never imports torch."""

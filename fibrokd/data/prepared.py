@@ -1,0 +1,131 @@
+"""Reads a ``prepared/`` folder: the only way in which later steps see data.
+
+Files of the folder (written by the ``prepare`` step):
+
+==================  =============================================================================================
+manifest.csv        one row per frame, see :data:`MANIFEST_COLUMNS`; row k belongs to ``pixels.npy[k]``
+pixels.npy          preprocessed frames, ``uint8`` [N, S, S]; everything outside the accepted fan is 0
+groups.csv          image_id, group, evidence (which kinds of evidence tie the image to its group)
+splits.csv          image_id, split (train | val | calibration | test), fold (0 … k-1)
+quarantine.csv      path, frame, reason, detail of every file that could not be used
+dataset.json        stage scale, PreprocessSpec, integrity stamp
+integrity.json      evidence, controls, verdict; ``integrity.html`` is the same for people
+==================  =============================================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int, UInt8
+
+from fibrokd.artifacts import Record, read_json, require
+from fibrokd.config import parse_config
+from fibrokd.data.preprocess import PreprocessSpec
+from fibrokd.errors import ArtifactError
+from fibrokd.stages import StageScale
+
+SPLITS = ("train", "val", "calibration", "test")
+
+MANIFEST_COLUMNS = (
+    "image_id",  # opaque and unique: first 16 hex of sha256("relative/path#frame")
+    "path",  # relative to the data root, POSIX separators
+    "frame",  # frame index within the file
+    "stage",  # stage name of the scale
+    "patient",  # patient key, empty where unknown
+    "study",  # study key, empty where unknown
+    "site",  # empty where unknown
+    "scanner",  # empty where unknown
+    "file_digest",  # sha256 of the file's bytes
+    "pixel_digest",  # sha256 of the decoded grey levels and their shape: survives re-wrapping in another container
+    "format",  # true format of the content
+    "extension_ok",  # 1 where the file name's extension fits the content
+    "height",  # decoded rows
+    "width",  # decoded columns
+    "fan_confidence",  # 0 … 1
+)
+"""Columns every manifest holds, in this order; further columns may follow."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A finished ``prepared/`` folder, opened by :meth:`open`.
+
+    Args:
+        folder: The folder.
+        record: Its verified record.
+        table: Manifest joined with groups and splits; row k belongs to ``pixels[k]``. Columns:
+            :data:`MANIFEST_COLUMNS` plus ``group``, ``split``, ``fold``.
+        scale: Stage scale.
+        preprocess: What was done to every frame.
+        stamp: Integrity stamp: ``verdict``, ``grouping``, ``reasons``, ``accepted_unfit``, ``synthetic``.
+    """
+
+    folder: Path
+    record: Record
+    table: pd.DataFrame
+    scale: StageScale
+    preprocess: PreprocessSpec
+    stamp: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Prepared:
+        """Open a folder after checking every digest.
+
+        Raises:
+            ArtifactError: The folder is not a finished ``prepare`` run, or its tables do not fit together.
+        """
+        record = require(folder, "prepare")
+        text = {"keep_default_na": False, "dtype": str}
+        manifest = pd.read_csv(folder / "manifest.csv", **text)
+        groups = pd.read_csv(folder / "groups.csv", **text)[["image_id", "group"]]
+        splits = pd.read_csv(folder / "splits.csv", **text)[["image_id", "split", "fold"]]
+        table = manifest.merge(groups, on="image_id", how="left", validate="1:1")
+        table = table.merge(splits, on="image_id", how="left", validate="1:1")
+        if table[["group", "split"]].isna().any(axis=None):
+            raise ArtifactError(
+                f"groups.csv or splits.csv of {folder} lacks images of manifest.csv.", "Run `fibrokd prepare` again."
+            )
+        data = read_json(folder / "dataset.json")
+        scale = StageScale(tuple(data["stages"]["names"]), tuple(data["stages"]["cutoffs"]))
+        spec = parse_config(data["preprocess"], PreprocessSpec, source=f"{folder / 'dataset.json'}")
+        return cls(folder, record, table, scale, spec, data["stamp"])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def pixels(self) -> UInt8[np.ndarray, "N S S"]:
+        """Preprocessed frames, memory-mapped read-only."""
+        array: np.ndarray = np.load(self.folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        if len(array) != len(self.table):
+            raise ArtifactError(
+                f"pixels.npy holds {len(array)} frames, manifest.csv {len(self.table)} rows.",
+                "Run `fibrokd prepare` again.",
+            )
+        return array
+
+    @cached_property
+    def stages(self) -> Int[np.ndarray, " N"]:
+        """Stage index of every row."""
+        return np.array([self.scale.parse(name) for name in self.table["stage"]], dtype=np.int64)
+
+    def rows(self, split: str) -> Int[np.ndarray, " M"]:
+        """Row numbers of one split, ascending.
+
+        Raises:
+            ArtifactError: The split is unknown or empty.
+        """
+        rows = np.flatnonzero((self.table["split"] == split).to_numpy())
+        if len(rows) == 0:
+            present = ", ".join(sorted(set(self.table["split"])))
+            raise ArtifactError(
+                f"Expected images in split {split!r} of {self.folder}, found only {present}.",
+                "Check the `splits` shares of the prepare configuration.",
+            )
+        return rows

@@ -1,0 +1,1 @@
+"""Numbers on stored predictions: metrics, intervals, the report. Never imports torch."""
