@@ -1,0 +1,1 @@
+"""The Streamlit bedside app: flow in main.py, pure views in views.py."""

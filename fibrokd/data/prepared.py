@@ -52,6 +52,11 @@ MANIFEST_COLUMNS = (
 """Columns every manifest holds, in this order; further columns may follow."""
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV with every value as text; an empty field is the empty string, never NaN."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A finished ``prepared/`` folder, opened by :meth:`open`.
@@ -81,10 +86,9 @@ class Prepared:
             ArtifactError: The folder is not a finished ``prepare`` run, or its tables do not fit together.
         """
         record = require(folder, "prepare")
-        text = {"keep_default_na": False, "dtype": str}
-        manifest = pd.read_csv(folder / "manifest.csv", **text)
-        groups = pd.read_csv(folder / "groups.csv", **text)[["image_id", "group"]]
-        splits = pd.read_csv(folder / "splits.csv", **text)[["image_id", "split", "fold"]]
+        manifest = read_table(folder / "manifest.csv")
+        groups = read_table(folder / "groups.csv")[["image_id", "group"]]
+        splits = read_table(folder / "splits.csv")[["image_id", "split", "fold"]]
         table = manifest.merge(groups, on="image_id", how="left", validate="1:1")
         table = table.merge(splits, on="image_id", how="left", validate="1:1")
         if table[["group", "split"]].isna().any(axis=None):
