@@ -35,9 +35,18 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Return the sha256 of a file's bytes, read in pieces.
+
+    Raises:
+        ArtifactError: The file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(
+            f"Expected a file at {path}, found none ({error.strerror}).", "Correct the path."
+        ) from error
 
 
 def digest_json(data: Any) -> str:

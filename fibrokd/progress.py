@@ -19,7 +19,9 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def track(items: Iterable[T], what: str, total: int, unit: str = "it") -> Iterator[T]:
+def track(
+    items: Iterable[T], what: str, total: int, unit: str = "it", summary: bool = True
+) -> Iterator[T]:
     """Yield ``items`` under a progress bar named ``what``.
 
     Args:
@@ -27,6 +29,7 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "it") -> Iterat
         what: What is being done, as the user would say it.
         total: Number of items expected.
         unit: Name of one item, for the rate.
+        summary: Whether to leave a line behind, with count, time and rate, after more than two seconds of work.
 
     Yields:
         The items, unchanged and in order.
@@ -42,7 +45,7 @@ def track(items: Iterable[T], what: str, total: int, unit: str = "it") -> Iterat
             yield item
             done += 1
     seconds = time.perf_counter() - started
-    if seconds > 2:
+    if summary and seconds > 2:
         say(f"  {what}: {done} {unit} in {seconds:.1f} s ({done / seconds:.1f} {unit}/s)")
 
 

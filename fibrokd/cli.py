@@ -1,0 +1,147 @@
+"""The command line: ``fibrokd <step> CONFIG OUT [--set key=value …]`` and the bedside commands.
+
+Only argument parsing and error printing live here. Steps are imported when they are called: ``fibrokd --help`` must
+not pay for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from fibrokd import __version__
+from fibrokd.errors import FibroKDError
+
+
+class Step(NamedTuple):
+    """A step as the command line offers it."""
+
+    module: str
+    config: str
+    help: str
+
+
+STEPS = {
+    "run": Step("run", "RunConfig", "One configuration through all steps; finished steps are not redone."),
+    "phantom": Step("phantom", "PhantomConfig", "Render a synthetic cohort whose truth is known."),
+    "prepare": Step("prepare", "PrepareConfig", "Read images, group them, split them, and judge whether they leak."),
+    "teach": Step("teach", "TeachConfig", "Train a teacher."),
+    "write-book": Step("write_book", "WriteBookConfig", "Let the teacher answer every training view once."),
+    "distill": Step("distill", "DistillConfig", "Train a student from a book, a live teacher, or neither."),
+    "assess": Step("assess", "AssessConfig", "Predict held-out patients; write metrics and the report."),
+    "release": Step("release", "ReleaseConfig", "Export a student, prove parity, and write a bundle."),
+}
+
+cli = typer.Typer(
+    name="fibrokd",
+    help="Stage liver fibrosis (METAVIR F0–F4) from B-mode ultrasound. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _add_step(name: str, step: Step) -> None:
+    def command(
+        config: Annotated[Path, typer.Argument(help="YAML file; see configs/.", show_default=False)],
+        out: Annotated[Path, typer.Argument(help="Folder to write: new, or one to resume.", show_default=False)],
+        overrides: Annotated[
+            list[str] | None, typer.Option("--set", help="Override one key: --set a.b=value. Repeatable.")
+        ] = None,
+    ) -> None:
+        from fibrokd.config import load_config
+
+        module = importlib.import_module(f"fibrokd.pipeline.{step.module}")
+        module.run(load_config(config, getattr(module, step.config), overrides or ()), out)
+
+    cli.command(name, help=step.help)(command)
+
+
+for _name, _step in STEPS.items():
+    _add_step(_name, _step)
+
+
+@cli.command()
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.", show_default=False)],
+    paths: Annotated[list[Path], typer.Argument(help="Images, DICOM files or folders.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Stage images, folders and DICOM files with a released bundle."""
+    from fibrokd.pipeline.predict import run
+
+    raise typer.Exit(run(bundle, paths, as_json))
+
+
+@cli.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Repeat a bundle's golden cases on this machine."""
+    from fibrokd.pipeline.verify import run
+
+    raise typer.Exit(run(bundle, as_json))
+
+
+@cli.command("app")
+def bedside(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a released bundle.", show_default=False)],
+    port: Annotated[int, typer.Option(help="Port on the loopback address.")] = 8501,
+) -> None:
+    """Open the bedside app on a released bundle."""
+    from fibrokd.pipeline.app import launch
+
+    raise typer.Exit(launch(bundle, port))
+
+
+@cli.command()
+def methods(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+    """List the distillation methods, with the grade of evidence behind each."""
+    from fibrokd.methods import METHODS
+
+    rows: list[dict[str, Any]] = [
+        {"kind": spec.kind, "title": spec.title, "grade": spec.grade, "reference": spec.reference}
+        for spec in METHODS.values()
+    ]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        print(f"{row['kind']:<20} {row['grade']}  {row['title']}\n{'':<23} {row['reference']}")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"fibrokd {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Stage liver fibrosis (METAVIR F0–F4) from B-mode ultrasound. Research use only."""
+    del version
+
+
+def main() -> None:
+    """Entry point: prints a FibroKDError in two lines and exits 2; any other exception keeps its traceback."""
+    try:
+        cli()
+    except FibroKDError as error:
+        print(f"error: {error.problem}\n→ {error.todo}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped\n→ Run the same command again: it goes on where it stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

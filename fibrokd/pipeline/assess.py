@@ -1,0 +1,140 @@
+"""Step ``assess``: first collect what networks answer on held-out patients, then compute numbers and the report.
+
+The first half needs torch; the second works on ``predictions.csv`` alone. One centre view per image: no test-time
+augmentation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from fibrokd.artifacts import Record, begin, read_json, read_record, require, write_json
+from fibrokd.config import Config
+from fibrokd.data.prepared import Prepared
+from fibrokd.evaluation.document import metrics_document
+from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
+from fibrokd.evaluation.report import ReportInputs, write_report
+from fibrokd.evaluation.tables import write_confusion
+from fibrokd.progress import track
+from fibrokd.training.networks import StagingNetwork, load_network
+from fibrokd.training.prediction import predict
+from fibrokd.training.runtime import Runtime, median_milliseconds
+from fibrokd.training.teachers import check_same_data
+
+DEPLOYED = Runtime("fp32", "nchw")
+"""Precision in which networks are assessed: that of the released bundle, whatever they were trained in."""
+
+
+class AssessConfig(Config):
+    """Configuration of the step."""
+
+    prepared: Path
+    """Folder that ``fibrokd prepare`` wrote."""
+    networks: Annotated[dict[str, Path], Field(min_length=1)]
+    """Name → finished teacher or student folder; the order is the order of the tables."""
+    title: str = "Liver fibrosis staging"
+    """Title of the report."""
+    splits: tuple[str, ...] = ("val", "test")
+    """Splits that are predicted; the headline is always ``test``."""
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    """How intervals are made."""
+    latency_repeats: Annotated[int, Field(ge=1)] = 20
+    """Single-image forward passes whose median is the latency."""
+
+
+def run(config: AssessConfig, out: Path) -> Record:
+    """Assess networks into ``out``.
+
+    Raises:
+        FibroKDError: A network belongs to other data, or ``out`` holds something else.
+    """
+    prepared = Prepared.open(config.prepared)
+    inputs = {"prepared": prepared.record.digest}
+    for name, folder in config.networks.items():
+        check_same_data(folder, prepared)
+        inputs[name] = require(folder, read_record(folder).step).digest
+    settings = config.model_dump(mode="json", exclude={"prepared", "networks", "latency_repeats"})
+    step = begin(out, "assess", settings, inputs)
+    if step.finished:
+        return step.record
+    collect(config, prepared, out)
+    outputs = compute(config, prepared, inputs, out)
+    return step.finish(outputs)
+
+
+def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
+    """Let every network answer every split once: ``predictions.csv``, and ``timings.json`` beside it.
+
+    Timings differ from run to run; they are kept apart so that no digest depends on them.
+    """
+    answers: list[Predictions] = []
+    timings: dict[str, Any] = {}
+    for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
+        network = load_network(folder)
+        answers += [_answers(name, network, prepared, split) for split in config.splits]
+        timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
+    write_predictions(out / "predictions.csv", answers)
+    threads = torch.get_num_threads()
+    write_json(out / "timings.json", {"engine": "PyTorch fp32, batch 1", "threads": threads, "networks": timings})
+
+
+def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str], out: Path) -> list[str]:
+    """Compute everything from ``predictions.csv``: metrics.json, confusion.csv, report.html.
+
+    Returns:
+        Names of the files that enter the digest.
+    """
+    predictions = read_predictions(out / "predictions.csv", prepared.scale)
+    cards = {name: read_json(folder / "card.json") for name, folder in config.networks.items()}
+    costs = {name: {"parameters": card["parameters"]} for name, card in cards.items()}
+    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap)
+    write_json(out / "metrics.json", document)
+    write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
+    rows = {image_id: row for row, image_id in enumerate(prepared.table["image_id"])}
+    report = ReportInputs(
+        title=config.title,
+        metrics=document,
+        predictions=predictions,
+        stamp=prepared.stamp,
+        integrity=read_json(prepared.folder / "integrity.json"),
+        curves={name: _curve(folder) for name, folder in config.networks.items()},
+        pictures=lambda image_id: np.asarray(prepared.pixels[rows[image_id]]),
+        provenance=dict(inputs),
+        cards=cards,
+    )
+    write_report(out / "report.html", report)
+    return ["confusion.csv", "metrics.json", "predictions.csv", "report.html"]
+
+
+def _answers(name: str, network: StagingNetwork, prepared: Prepared, split: str) -> Predictions:
+    rows = prepared.rows(split)
+    logits = predict(network, prepared.pixels[rows], DEPLOYED, torch.device("cpu"))
+    table = prepared.table.iloc[rows]
+    return Predictions(
+        network=name,
+        split=split,
+        image_ids=tuple(table["image_id"]),
+        groups=tuple(table["group"]),
+        truth=prepared.stages[rows],
+        probabilities=torch.from_numpy(logits).double().softmax(1).numpy(),
+        scale=prepared.scale,
+    )
+
+
+def _latency_ms(network: StagingNetwork, prepared: Prepared, repeats: int) -> float:
+    size = prepared.preprocess.size
+    image = torch.zeros(1, 1, size, size)
+    with torch.inference_mode():
+        return round(median_milliseconds(lambda: network(image), repeats), 2)
+
+
+def _curve(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,133 @@
+"""Step ``run``: one configuration through all steps in order; finished steps with equal digests are not redone.
+
+The only step that knows the others.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from fibrokd.artifacts import read_json
+from fibrokd.config import Config
+from fibrokd.errors import ConfigError
+from fibrokd.evaluation.summary import print_summary
+from fibrokd.pipeline import assess, distill, phantom, prepare, release, teach, write_book
+from fibrokd.pipeline.distill import StudentPlan
+from fibrokd.pipeline.phantom import PhantomConfig
+from fibrokd.pipeline.predict import run as predict
+from fibrokd.pipeline.prepare import PrepareConfig
+from fibrokd.pipeline.teach import TeacherPlan
+from fibrokd.progress import say
+from fibrokd.training.augment import ViewSpec
+from fibrokd.training.book import BookConfig
+
+StudentName = Annotated[str, Field(pattern=r"^student_[a-z0-9_]+$")]
+
+
+class ReleasePlan(Config):
+    """Which network becomes a bundle."""
+
+    student: StudentName = "student_kd"
+    """Key of ``students``."""
+    name: str = "fibrokd"
+    """Name of the bundle."""
+
+
+class RunConfig(PrepareConfig):
+    """Everything from images to a bundle; the keys of ``fibrokd prepare`` stand at the top level."""
+
+    phantom: PhantomConfig | None = None
+    """Render this cohort first and use it as data; leave out for data of your own."""
+    views: ViewSpec = ViewSpec()
+    """Augmentation and MixUp of book and students; the teacher sees the same policy under the next seed, so that
+    the book does not hold answers to views that the teacher has memorised."""
+    teacher: TeacherPlan = TeacherPlan()
+    """Teacher."""
+    book: BookConfig = BookConfig()
+    """Book of the teacher's answers."""
+    students: dict[StudentName, StudentPlan]
+    """Name of the student's folder → plan; ``method: {kind: none}`` makes a control without a teacher."""
+    title: str = "Liver fibrosis staging"
+    """Title of the report."""
+    release: ReleasePlan = ReleasePlan()
+    """What is released."""
+
+    @model_validator(mode="after")
+    def _release_exists(self) -> RunConfig:
+        if self.release.student not in self.students:
+            raise ValueError(f"release.student names {self.release.student!r}, students are {list(self.students)}")
+        return self
+
+
+def run(config: RunConfig, out: Path) -> int:
+    """Run all steps into ``out`` and print the closing table.
+
+    Returns:
+        Exit code 0.
+
+    Raises:
+        FibroKDError: A step cannot go on; everything finished so far is kept.
+    """
+    started = time.perf_counter()
+    prepared, teacher, book = out / "prepared", out / "teacher", out / "book"
+    _prepare(config, out)
+    _banner("teach")
+    teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1})
+    teach.run(_made(teach.TeachConfig, config.teacher, prepared=prepared, views=teacher_views), teacher)
+    if any(plan.method.kind != "none" for plan in config.students.values()):
+        _banner("write-book")
+        write_book.run(
+            write_book.WriteBookConfig(prepared=prepared, teacher=teacher, book=config.book, views=config.views), book
+        )
+    networks = {"teacher": teacher}
+    for name, plan in config.students.items():
+        _banner(f"distill {name}")
+        knowledge = None if plan.method.kind == "none" else book
+        made = _made(distill.DistillConfig, plan, prepared=prepared, views=config.views, book=knowledge)
+        distill.run(made, out / name)
+        networks[name] = out / name
+    _banner("assess")
+    assess.run(assess.AssessConfig(prepared=prepared, networks=networks, title=config.title), out / "assess")
+    _banner("release")
+    release.run(
+        release.ReleaseConfig(
+            student=networks[config.release.student],
+            prepared=prepared,
+            assess=out / "assess",
+            name=config.release.name,
+        ),
+        out / "bundle",
+    )
+    _conclude(config, out, time.perf_counter() - started)
+    return 0
+
+
+def _prepare(config: RunConfig, out: Path) -> None:
+    data = config.data
+    if config.phantom is not None:
+        if data is not None:
+            raise ConfigError("Expected either `phantom` or `data`, found both.", "Leave one of them out.")
+        _banner("phantom")
+        phantom.run(config.phantom, out / "phantom")
+    _banner("prepare")
+    fields = {name: getattr(config, name) for name in PrepareConfig.model_fields}
+    prepare.run(PrepareConfig(**fields), out / "prepared")
+
+
+def _made(kind: Any, plan: Config, **more: Any) -> Any:
+    """Complete a plan into the configuration of its step."""
+    return kind(**{name: getattr(plan, name) for name in type(plan).model_fields}, **more)
+
+
+def _banner(step: str) -> None:
+    say(f"── {step}")
+
+
+def _conclude(config: RunConfig, out: Path, seconds: float) -> None:
+    timings = read_json(out / "assess" / "timings.json")
+    print_summary(read_json(out / "assess" / "metrics.json"), timings)
+    del config, seconds, predict

@@ -1,0 +1,68 @@
+"""Step ``teach``: trains a teacher (or any network from labels alone) on a prepared folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fibrokd.artifacts import Record, begin, digest_file
+from fibrokd.config import Config
+from fibrokd.data.prepared import Prepared
+from fibrokd.methods import build_objective
+from fibrokd.methods.none import NoneConfig
+from fibrokd.training.augment import ViewSpec
+from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.networks import build
+from fibrokd.training.objective import SupervisedConfig
+from fibrokd.training.produce import OUTPUTS, Lesson, produce_network, refuse_unfit, supervised_term
+from fibrokd.training.runtime import accelerator
+from fibrokd.training.settings import TrainConfig
+
+
+class TeacherPlan(Config):
+    """A teacher and how it is trained."""
+
+    backbone: str = "resnet50"
+    """Key of the BACKBONES table: resnet50, resnet18, efficientnet_b0, mobilenetv3_small."""
+    pretrained: bool = True
+    """Start from ImageNet weights (through timm's hub, or from ``weights``)."""
+    weights: Path | None = None
+    """Local safetensors file with ImageNet weights of the same timm architecture."""
+    supervised: SupervisedConfig = SupervisedConfig()
+    """Label smoothing and class weights."""
+    train: TrainConfig = TrainConfig()
+    """Budget and optimiser."""
+
+
+class TeachConfig(TeacherPlan):
+    """Configuration of the step: the teacher, its data and its views."""
+
+    prepared: Path
+    """Folder that ``fibrokd prepare`` wrote."""
+    views: ViewSpec = ViewSpec()
+    """Augmentation and MixUp."""
+
+
+def run(config: TeachConfig, out: Path) -> Record:
+    """Train the teacher into ``out``; resumes an interrupted run.
+
+    Raises:
+        FibroKDError: Data is unfit, weights cannot be had, or ``out`` holds something else.
+    """
+    prepared = Prepared.open(config.prepared)
+    refuse_unfit(prepared)
+    inputs = {"prepared": prepared.record.digest}
+    if config.weights is not None:
+        inputs["weights"] = digest_file(config.weights)
+    step = begin(out, "teach", config.model_dump(mode="json", exclude={"prepared", "weights"}), inputs)
+    if step.finished:
+        return step.record
+    lesson = Lesson(
+        role="teacher",
+        network=build(config.backbone, len(prepared.scale), config.pretrained, config.weights, config.train.seed),
+        objective=build_objective(NoneConfig(), supervised_term(prepared, config.supervised)),
+        teacher=None,
+        images=TrainingImages.of(prepared, config.views),
+        facts={"method": {"kind": "none"}, "pretrained": config.pretrained, **inputs},
+    )
+    produce_network(out, prepared, lesson, config.train)
+    return step.finish(OUTPUTS, device=str(accelerator().device))

@@ -1,0 +1,195 @@
+"""Views: an augmentation is a set of recorded numbers, drawn from a key and then applied by pure functions.
+
+Nothing here depends on a global random state, on the order of images, on the batch size or on the number of
+workers: the same (seed, image, epoch) gives the same pixels bit for bit. That is what lets a teacher's book be
+replayed exactly. The only module that imports albumentations.
+
+Which operations are safe: the stage lives in speckle texture of 1–6 pixels, so blur, histogram equalisation, strong
+zoom and vertical flips are not offered at all (a fixed texture regressor loses its correlation with the stage under
+them), and rotation and zoom stay small and use a cubic kernel.
+
+Shape letters: S side of the square image, N images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from pydantic import Field
+
+from fibrokd.artifacts import digest_json
+from fibrokd.config import Config
+
+# Read at import: without it albumentations asks the package index for its latest version.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import cv2
+from albumentations.augmentations.geometric import functional as geometric
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class AugmentSpec(Config):
+    """Ranges of the default policy; every range is symmetric around "no change"."""
+
+    flip_probability: Share = 0.5
+    """Probability of a horizontal flip (the stage has no laterality)."""
+
+    shift: Annotated[float, Field(ge=0, le=0.2)] = 0.05
+    """Largest shift, fraction of the image side."""
+
+    rotate_degrees: Annotated[float, Field(ge=0, le=15)] = 4.0
+    """Largest rotation, degrees."""
+
+    zoom: Annotated[float, Field(ge=0, le=0.1)] = 0.05
+    """Largest relative change of size; texture scale carries the stage, so at most 10 %."""
+
+    gain: Annotated[float, Field(ge=0, le=40)] = 15.0
+    """Largest additive change of brightness, grey levels."""
+
+    log_gamma: Annotated[float, Field(ge=0, le=0.5)] = 0.22
+    """Largest |ln gamma| of the grey curve; 0.22 spans gamma 0.80 to 1.25."""
+
+    tgc: Annotated[float, Field(ge=0, le=40)] = 12.0
+    """Largest tilt of the time-gain compensation: grey levels added at the bottom and taken away at the top."""
+
+
+class ViewSpec(Config):
+    """Which views and which MixUp pairs training sees; a book and its readers must agree on all of it."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of views, pairs, mixing coefficients and reading order."""
+
+    augment: AugmentSpec | None = AugmentSpec()
+    """Ranges of the augmentation; ``null`` switches it off."""
+
+    mixup_alpha: Annotated[float, Field(ge=0, le=4)] = 0.2
+    """MixUp coefficients are Beta(alpha, alpha); 0 switches MixUp off. Zhang et al., ICLR 2018, arXiv:1710.09412."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that decides a view."""
+        return digest_json(self.as_json())
+
+
+@dataclass(frozen=True)
+class View:
+    """One recorded augmentation.
+
+    Args:
+        flip: Mirror left and right.
+        shift: (right, down) fraction of the image side.
+        angle: Rotation in degrees.
+        scale: Zoom factor.
+        gain: Grey levels added.
+        gamma: Exponent of the grey curve on [0, 1].
+        tgc: Grey levels added at the bottom and taken away at the top.
+    """
+
+    flip: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
+    angle: float = 0.0
+    scale: float = 1.0
+    gain: float = 0.0
+    gamma: float = 1.0
+    tgc: float = 0.0
+
+
+CENTRE_VIEW = View()
+"""The image as it is: what evaluation, static books and the bedside see."""
+
+
+def keyed_generator(*key: int | str) -> np.random.Generator:
+    """Return a counter-based generator that is a pure function of ``key`` (Philox, Salmon et al., SC 2011)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+def draw_view(spec: ViewSpec, image_id: str, epoch: int) -> View:
+    """Draw the view of one image in one epoch; a pure function of its arguments."""
+    ranges = spec.augment
+    if ranges is None:
+        return CENTRE_VIEW
+    draw = keyed_generator("view", spec.seed, image_id, epoch).uniform(-1.0, 1.0, 8).tolist()
+    return View(
+        flip=draw[0] < 2 * ranges.flip_probability - 1,
+        shift=(ranges.shift * draw[1], ranges.shift * draw[2]),
+        angle=ranges.rotate_degrees * draw[3],
+        scale=math.exp(math.log1p(ranges.zoom) * draw[4]),
+        gain=ranges.gain * draw[5],
+        gamma=math.exp(ranges.log_gamma * draw[6]),
+        tgc=ranges.tgc * draw[7],
+    )
+
+
+def apply_view(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray, "S S"]:
+    """Apply a recorded view to a preprocessed frame; black (outside the fan) stays black.
+
+    Args:
+        pixels: Preprocessed frame.
+        view: What to do.
+
+    Returns:
+        A new array; the input is not changed.
+    """
+    if view == CENTRE_VIEW:
+        return pixels.copy()
+    moved = _move(np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels, view)
+    toned = cv2.LUT(moved, _grey_curve(view.gain, view.gamma)).astype(np.int16)
+    toned += np.linspace(-view.tgc, view.tgc, len(moved)).round().astype(np.int16)[:, None]
+    result: np.ndarray = np.clip(toned, 0, 255).astype(np.uint8)
+    result[moved == 0] = 0
+    return result
+
+
+def epoch_order(spec: ViewSpec, epoch: int, count: int) -> Int[np.ndarray, " N"]:
+    """Return the keyed permutation in which an epoch reads its images.
+
+    The MixUp partner of an image is its successor in this (cyclic) order. The pairing therefore depends on the key
+    alone, never on the batch size, and a batch of B mixed images needs only B + 1 views.
+    """
+    return keyed_generator("order", spec.seed, epoch).permutation(count)
+
+
+def mixing_coefficients(spec: ViewSpec, image_ids: Sequence[str], epoch: int) -> Float[np.ndarray, " N"]:
+    """Return the MixUp coefficient λ of every image in one epoch; 1 where MixUp is off.
+
+    λ ≥ ½ always, which is the same distribution over mixed pairs (Beta(α, α) is symmetric) and keeps the image
+    itself the dominant one, so that "the stage of this picture" keeps a meaning.
+    """
+    if spec.mixup_alpha == 0:
+        return np.ones(len(image_ids))
+    draws = [
+        keyed_generator("mix", spec.seed, image_id, epoch).beta(spec.mixup_alpha, spec.mixup_alpha)
+        for image_id in image_ids
+    ]
+    return np.array([max(draw, 1.0 - draw) for draw in draws])
+
+
+def _move(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray, "S S"]:
+    side = len(pixels)
+    centre = (side - 1) / 2
+    matrix = cv2.getRotationMatrix2D((centre, centre), view.angle, view.scale)
+    matrix[:, 2] += np.array(view.shift) * side
+    moved: np.ndarray = geometric.warp_affine(
+        pixels,
+        matrix=np.vstack([matrix, [0.0, 0.0, 1.0]]),
+        interpolation=cv2.INTER_CUBIC,
+        fill=0,
+        border_mode=cv2.BORDER_CONSTANT,
+        output_shape=(side, side),
+    )
+    return moved
+
+
+def _grey_curve(gain: float, gamma: float) -> UInt8[np.ndarray, " 256"]:
+    levels = np.arange(256) / 255.0
+    curve = np.clip(np.round(255.0 * levels**gamma + gain), 1, 255)
+    curve[0] = 0
+    return curve.astype(np.uint8)

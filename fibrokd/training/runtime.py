@@ -1,0 +1,142 @@
+"""Device, precision, memory format, seeds and processes: explicit, resolved once, recorded.
+
+``auto`` measures a few steps of the very network on the very device; the answer is written down before the first
+training step, so that a resumed run repeats it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from fibrokd.artifacts import read_json, write_json
+from fibrokd.config import Config
+
+Precision = Literal["fp32", "bf16"]
+MemoryFormat = Literal["nchw", "channels_last"]
+
+_FORMATS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+_MEASURED_STEPS = 3
+
+
+class RuntimeConfig(Config):
+    """How a network is computed; ``auto`` is resolved by measuring."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``bf16`` computes under autocast; weights and optimiser stay in fp32."""
+
+    memory_format: Literal["auto", "nchw", "channels_last"] = "auto"
+    """Order of image tensors in memory."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A resolved choice.
+
+    Args:
+        precision: ``fp32`` or ``bf16``.
+        memory_format: ``nchw`` or ``channels_last``.
+    """
+
+    precision: Precision
+    memory_format: MemoryFormat
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format as torch names it."""
+        return _FORMATS[self.memory_format]
+
+    @contextlib.contextmanager
+    def computing(self, device: torch.device) -> Iterator[None]:
+        """Run the body in this precision."""
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            yield
+
+    def as_json(self) -> dict[str, str]:
+        """Return plain data for records."""
+        return {"precision": self.precision, "memory_format": self.memory_format}
+
+
+@lru_cache(maxsize=1)
+def accelerator() -> Accelerator:
+    """Return the one Accelerator of this process; precision is ours, so its own mixed precision stays off."""
+    return Accelerator(mixed_precision="no")
+
+
+def seed_step(*key: int) -> None:
+    """Seed dropout and stochastic depth for one step from a key, so that no random state need be saved."""
+    mixed = 0
+    for part in key:
+        mixed = (mixed * 1_000_003 + part + 1) % (2**63 - 1)
+    torch.manual_seed(mixed)
+
+
+def resolve(
+    config: RuntimeConfig, network: nn.Module, batch: Tensor, file: Path, device: torch.device
+) -> tuple[Runtime, dict[str, float]]:
+    """Resolve ``auto``, or repeat what an earlier attempt resolved.
+
+    Args:
+        config: What was asked for.
+        network: The network to be trained; a copy is measured.
+        batch: One input batch, [B, 1, S, S].
+        file: JSON file that remembers the choice.
+        device: Where to compute.
+
+    Returns:
+        The choice, and the measured milliseconds per training step of every candidate (empty if nothing had to be
+        measured).
+    """
+    if file.exists():
+        kept = read_json(file)
+        return Runtime(kept["precision"], kept["memory_format"]), kept["milliseconds_per_step"]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16") if config.precision == "auto" else (config.precision,)
+    formats: tuple[MemoryFormat, ...] = (
+        ("nchw", "channels_last") if config.memory_format == "auto" else (config.memory_format,)
+    )
+    candidates = [Runtime(p, f) for p in precisions for f in formats]
+    measured: dict[str, float] = {}
+    if len(candidates) > 1:
+        for candidate in candidates:
+            name = f"{candidate.precision}/{candidate.memory_format}"
+            measured[name] = round(_milliseconds(candidate, network, batch, device), 2)
+        candidates.sort(key=lambda c: measured[f"{c.precision}/{c.memory_format}"])
+    write_json(file, {**candidates[0].as_json(), "milliseconds_per_step": measured})
+    return candidates[0], measured
+
+
+def _milliseconds(runtime: Runtime, network: nn.Module, batch: Tensor, device: torch.device) -> float:
+    """Return the median time of a training step, after one that is not counted."""
+    probe = copy.deepcopy(network).to(device).train().to(memory_format=runtime.layout)
+    images = batch.to(device).contiguous(memory_format=runtime.layout)
+    spent: list[float] = []
+    for _ in range(_MEASURED_STEPS + 1):
+        started = time.perf_counter()
+        with runtime.computing(device):
+            loss = probe(images).logits.float().square().mean()
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent[1:]) * 1000
+
+
+def median_milliseconds(call: Callable[[], Any], repeats: int) -> float:
+    """Return the median time of ``call`` over ``repeats``, after two that are not counted."""
+    spent: list[float] = []
+    for _ in range(repeats + 2):
+        started = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - started)
+    return statistics.median(spent[2:]) * 1000
