@@ -117,7 +117,7 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON l
         print(f"{row['kind']:<20} {row['grade']}  {row['title']}\n{'':<23} {row['reference']}")
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool | None) -> None:
     if wanted:
         print(f"fibrokd {__version__}")
         raise typer.Exit
@@ -125,7 +125,9 @@ def _version(wanted: bool) -> None:
 
 @cli.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool | None, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Stage liver fibrosis (METAVIR F0–F4) from B-mode ultrasound. Research use only."""
     del version

@@ -21,8 +21,9 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
-from fibrokd.evaluation.report import ReportInputs, write_report
-from fibrokd.evaluation.tables import write_confusion
+from fibrokd.evaluation.report import write_report
+from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.tables import share_copied_from_train, write_confusion
 from fibrokd.progress import track
 from fibrokd.training.networks import StagingNetwork, load_network
 from fibrokd.training.prediction import predict
@@ -101,14 +102,14 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     rows = {image_id: row for row, image_id in enumerate(prepared.table["image_id"])}
     report = ReportInputs(
         title=config.title,
-        metrics=document,
+        document=document,
         predictions=predictions,
-        stamp=prepared.stamp,
+        picture=lambda image_id: np.asarray(prepared.pixels[rows[image_id]]),
         integrity=read_json(prepared.folder / "integrity.json"),
         curves={name: _curve(folder) for name, folder in config.networks.items()},
-        pictures=lambda image_id: np.asarray(prepared.pixels[rows[image_id]]),
         provenance=dict(inputs),
         cards=cards,
+        copies_in_train=share_copied_from_train(prepared.table),
     )
     write_report(out / "report.html", report)
     return ["confusion.csv", "metrics.json", "predictions.csv", "report.html"]

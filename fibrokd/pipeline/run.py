@@ -13,12 +13,11 @@ from pydantic import Field, model_validator
 
 from fibrokd.artifacts import read_json
 from fibrokd.config import Config
-from fibrokd.errors import ConfigError
-from fibrokd.evaluation.summary import print_summary
-from fibrokd.pipeline import assess, distill, phantom, prepare, release, teach, write_book
+from fibrokd.data.prepared import Prepared
+from fibrokd.evaluation.summary import summary_table
+from fibrokd.pipeline import assess, distill, phantom, predict, prepare, release, teach, write_book
 from fibrokd.pipeline.distill import StudentPlan
 from fibrokd.pipeline.phantom import PhantomConfig
-from fibrokd.pipeline.predict import run as predict
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.pipeline.teach import TeacherPlan
 from fibrokd.progress import say
@@ -49,12 +48,24 @@ class RunConfig(PrepareConfig):
     """Teacher."""
     book: BookConfig = BookConfig()
     """Book of the teacher's answers."""
+    minimum_balanced_accuracy: float = 0.25
+    """Refuse to distil from a teacher whose validation balanced accuracy is below."""
     students: dict[StudentName, StudentPlan]
     """Name of the student's folder → plan; ``method: {kind: none}`` makes a control without a teacher."""
     title: str = "Liver fibrosis staging"
     """Title of the report."""
     release: ReleasePlan = ReleasePlan()
     """What is released."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _data_of_the_phantom(cls, values: Any) -> Any:
+        """A phantom is its own data; its folder is known only when the run starts."""
+        if isinstance(values, dict) and values.get("phantom") is not None:
+            if values.get("data") is not None:
+                raise ValueError("give either `phantom` or `data`, not both")
+            return {**values, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv"}}
+        return values
 
     @model_validator(mode="after")
     def _release_exists(self) -> RunConfig:
@@ -74,14 +85,21 @@ def run(config: RunConfig, out: Path) -> int:
     """
     started = time.perf_counter()
     prepared, teacher, book = out / "prepared", out / "teacher", out / "book"
-    _prepare(config, out)
+    root = _prepare(config, out)
     _banner("teach")
     teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1})
     teach.run(_made(teach.TeachConfig, config.teacher, prepared=prepared, views=teacher_views), teacher)
     if any(plan.method.kind != "none" for plan in config.students.values()):
         _banner("write-book")
         write_book.run(
-            write_book.WriteBookConfig(prepared=prepared, teacher=teacher, book=config.book, views=config.views), book
+            write_book.WriteBookConfig(
+                prepared=prepared,
+                teacher=teacher,
+                book=config.book,
+                views=config.views,
+                minimum_balanced_accuracy=config.minimum_balanced_accuracy,
+            ),
+            book,
         )
     networks = {"teacher": teacher}
     for name, plan in config.students.items():
@@ -102,20 +120,21 @@ def run(config: RunConfig, out: Path) -> int:
         ),
         out / "bundle",
     )
-    _conclude(config, out, time.perf_counter() - started)
+    _conclude(out, root, time.perf_counter() - started)
     return 0
 
 
-def _prepare(config: RunConfig, out: Path) -> None:
+def _prepare(config: RunConfig, out: Path) -> Path:
+    """Render, if that is asked for, and prepare; return the folder of the images."""
     data = config.data
     if config.phantom is not None:
-        if data is not None:
-            raise ConfigError("Expected either `phantom` or `data`, found both.", "Leave one of them out.")
         _banner("phantom")
         phantom.run(config.phantom, out / "phantom")
+        data = data.model_copy(update={"root": out / "phantom"})
     _banner("prepare")
     fields = {name: getattr(config, name) for name in PrepareConfig.model_fields}
-    prepare.run(PrepareConfig(**fields), out / "prepared")
+    prepare.run(PrepareConfig(**(fields | {"data": data})), out / "prepared")
+    return data.root
 
 
 def _made(kind: Any, plan: Config, **more: Any) -> Any:
@@ -127,7 +146,20 @@ def _banner(step: str) -> None:
     say(f"── {step}")
 
 
-def _conclude(config: RunConfig, out: Path, seconds: float) -> None:
-    timings = read_json(out / "assess" / "timings.json")
-    print_summary(read_json(out / "assess" / "metrics.json"), timings)
-    del config, seconds, predict
+def _conclude(out: Path, root: Path, seconds: float) -> None:
+    """Print what the run found, where it lies, and how to look at it."""
+    from rich.console import Console
+
+    bundle, report = out / "bundle", out / "assess" / "report.html"
+    data = Prepared.open(out / "prepared")
+    example = root / str(data.table["path"].iloc[data.rows("test")[0]])
+    timings = read_json(out / "assess" / "timings.json")["networks"]
+    latencies = {name: entry["latency_ms"] for name, entry in timings.items()}
+    console = Console()
+    _banner("predict")
+    predict.run(bundle, [example], as_json=False)
+    console.print(summary_table(read_json(out / "assess" / "metrics.json"), latencies))
+    print(f"report  {report}")
+    print(f"bundle  {bundle}")
+    print(f"app     fibrokd app {bundle}")
+    say(f"done in {seconds:.0f} s; running this again redoes nothing that is finished")

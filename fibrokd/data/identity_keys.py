@@ -1,0 +1,77 @@
+"""Who a DICOM object is about: keys for grouping, read from the header only.
+
+The keys are raw identifiers: they live in memory, and leave it only as stand-ins (``manifest.opaque_key``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydicom import dcmread
+
+from fibrokd.data.decoder_warnings import warnings_as_notes
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+# Placeholders that archives write instead of an identifier: grouping by them would merge strangers.
+_PLACEHOLDERS = frozenset(
+    ["", "0", "ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "TEST", "NONE", "NULL", "NA", "N/A"]
+)
+_TAGS = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "Modality"]
+
+
+@dataclass(frozen=True)
+class DicomIdentity:
+    """Identifiers of one object as its header states them.
+
+    Args:
+        patient_id: PatientID, stripped; empty where absent.
+        issuer: IssuerOfPatientID, stripped; empty where absent.
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+    """
+
+    patient_id: str
+    issuer: str
+    study_uid: str
+    series_uid: str
+
+    @property
+    def patient_key(self) -> str | None:
+        """Issuer and PatientID where plausible, else ``None``."""
+        plain = self.patient_id.upper().strip("0 ")
+        if plain in _PLACEHOLDERS or self.patient_id.upper() in _PLACEHOLDERS:
+            return None
+        return f"{self.issuer}|{self.patient_id}" if self.issuer else self.patient_id
+
+    @property
+    def study_key(self) -> str | None:
+        """StudyInstanceUID, else SeriesInstanceUID, else ``None``."""
+        return self.study_uid or self.series_uid or None
+
+
+def identity_of(header: Dataset) -> DicomIdentity:
+    """Return the identifiers of a header."""
+
+    def text(keyword: str) -> str:
+        value = header.get(keyword)
+        return "" if value is None else str(value).strip()
+
+    return DicomIdentity(
+        patient_id=text("PatientID"),
+        issuer=text("IssuerOfPatientID"),
+        study_uid=text("StudyInstanceUID"),
+        series_uid=text("SeriesInstanceUID"),
+    )
+
+
+def read_identity(path: Path) -> DicomIdentity | None:
+    """Return the identifiers of a file, or ``None`` where it is no DICOM file; pixels are not read."""
+    try:
+        with warnings_as_notes():
+            return identity_of(dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+    except Exception:  # whatever is wrong with the file, decoding it will say so with a reason
+        return None

@@ -1,0 +1,139 @@
+"""metrics.json: every metric of every network and split with its interval, and the paired comparisons.
+
+The shape is published in metrics.schema.json beside this file. The document depends on the predictions, the costs and
+the bootstrap configuration only; wall times and hosts have no place in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from fibrokd.errors import TableError
+from fibrokd.evaluation.intervals import (
+    DEFAULT_BOOTSTRAP,
+    Bootstrap,
+    BootstrapConfig,
+    Interval,
+    bootstrap,
+    metric_interval,
+    paired_difference,
+    stage_interval,
+)
+from fibrokd.evaluation.metrics import HEADLINE, METRICS, STAGE_METRICS
+from fibrokd.evaluation.predictions import Predictions
+from fibrokd.evaluation.tables import confusion_counts
+
+FORMAT = 1
+SCHEMA = Path(__file__).with_name("metrics.schema.json")
+
+
+def metrics_document(
+    predictions: Sequence[Predictions],
+    costs: Mapping[str, Mapping[str, int]],
+    stamp: Mapping[str, Any] | None = None,
+    config: BootstrapConfig = DEFAULT_BOOTSTRAP,
+) -> dict[str, Any]:
+    """Return the content of metrics.json.
+
+    Args:
+        predictions: Answers of the networks, best as read back from predictions.csv; their order is kept.
+        costs: Network → ``{"parameters": number}``.
+        stamp: Integrity stamp of the prepared folder.
+        config: How intervals are made.
+
+    Raises:
+        TableError: There are no predictions, costs are missing, parts repeat, scales differ, or networks were
+            assessed on different images of the same split.
+    """
+    _check(predictions, costs)
+    samples = [bootstrap(part, config) for part in predictions]
+    networks: dict[str, Any] = {}
+    for sample in samples:
+        name = sample.predictions.network
+        entry = networks.setdefault(name, {"parameters": int(costs[name]["parameters"])})
+        entry[sample.predictions.split] = _split(sample)
+    return {
+        "format": FORMAT,
+        "scale": list(predictions[0].scale.names),
+        "level": config.level,
+        "bootstrap": {
+            "method": "percentile, whole patient groups resampled",
+            "resamples": config.resamples,
+            "seed": config.seed,
+            "min_clusters": config.min_clusters,
+        },
+        "networks": networks,
+        "comparisons": _comparisons(samples),
+        "stamp": dict(stamp or {}),
+    }
+
+
+def _check(predictions: Sequence[Predictions], costs: Mapping[str, Mapping[str, int]]) -> None:
+    pairs = [(part.network, part.split) for part in predictions]
+    networks = dict.fromkeys(network for network, _ in pairs)
+    problems = [
+        f"{network} on {split} comes twice"
+        for network, split in dict.fromkeys(pairs)
+        if pairs.count((network, split)) > 1
+    ]
+    problems += [f"costs of {name} lack 'parameters'" for name in networks if "parameters" not in costs.get(name, {})]
+    if not predictions:
+        problems.append("there are none")
+    if len({part.scale for part in predictions}) > 1:
+        problems.append("they are on different stage scales")
+    if problems:
+        raise TableError("the predictions to assess", problems, "Collect the predictions again with `fibrokd assess`.")
+
+
+def _split(sample: Bootstrap) -> dict[str, Any]:
+    part = sample.predictions
+    counts = confusion_counts(part)
+    support = counts.sum(axis=1)
+    absent = [name for name, images in zip(part.scale.names, support, strict=True) if images == 0]
+    stages = {
+        stage: {"images": int(support[k]), "patients": int((sample.by_group.confusion[:, k].sum(axis=-1) > 0).sum())}
+        | {name: as_json(stage_interval(metric, k, sample)) for name, metric in STAGE_METRICS.items()}
+        for k, stage in enumerate(part.scale.names)
+    }
+    return {
+        "images": len(part),
+        "patients": sample.clusters,
+        "absent_stages": absent,
+        **{name: as_json(metric_interval(metric, sample)) for name, metric in METRICS.items()},
+        "per_stage": stages,
+        "confusion": counts.tolist(),
+    }
+
+
+def _comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:
+    # Later minus earlier: networks come teacher, control, distilled, so that a gain through distillation is positive.
+    pairs = [(a, b) for a, b in combinations(samples, 2) if a.predictions.split == b.predictions.split]
+    return [
+        {
+            "split": later.predictions.split,
+            "metric": name,
+            "first": later.predictions.network,
+            "second": earlier.predictions.network,
+            "difference": as_json(paired_difference(METRICS[name], later, earlier)),
+        }
+        for earlier, later in pairs
+        for name in HEADLINE
+    ]
+
+
+def as_json(interval: Interval) -> dict[str, Any]:
+    """Return ``{"value", "low", "high", "clusters"}``, with ``"note"`` where there is one."""
+    bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
+    data: dict[str, Any] = {name: _rounded(bound) for name, bound in bounds.items()}
+    data["clusters"] = interval.clusters
+    if interval.note:
+        data["note"] = interval.note
+    return data
+
+
+def _rounded(bound: float | None) -> float | None:
+    # Twelve digits: the order in which a machine's BLAS adds must not decide the bytes of metrics.json.
+    return None if bound is None else float(f"{bound:.12g}")

@@ -1,0 +1,214 @@
+"""Percentile intervals by resampling whole patient clusters, for single networks and for paired differences.
+
+Images of one patient are not independent, so patients are drawn with replacement and bring all their images along.
+Draws depend only on the seed and the number of clusters: networks assessed on the same patients see the same
+resamples, which is what makes differences paired. Metrics are defined elsewhere; nothing here knows their names.
+
+Shape letters: G patient clusters, R resamples, K stages.
+
+Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13; Davison and Hinkley,
+Bootstrap Methods and their Application (1997), section 3.8 (hierarchical data), DOI 10.1017/CBO9780511802843.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from jaxtyping import Float
+from pydantic import Field
+
+from fibrokd.config import Config
+from fibrokd.errors import TableError
+from fibrokd.evaluation.metrics import Metric, StageMetric
+from fibrokd.evaluation.predictions import Predictions
+from fibrokd.evaluation.totals import Totals, totals_by_group
+
+MIN_CLUSTERS = 10
+MAX_UNDEFINED = 0.05
+_BLOCK_BYTES = 64 * 2**20
+_SAME = 1e-12
+
+
+class BootstrapConfig(Config):
+    """How intervals are made."""
+
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
+    """Number of resamples."""
+
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    """Nominal coverage of the intervals."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the resampling."""
+
+    min_clusters: Annotated[int, Field(ge=2)] = MIN_CLUSTERS
+    """Below this number of patient clusters a value gets no interval: percentiles of so few mean nothing."""
+
+
+DEFAULT_BOOTSTRAP = BootstrapConfig()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and how far to trust it.
+
+    Args:
+        value: The value on all images; ``None`` where it is not estimable.
+        low: Lower bound; ``None`` where there is no interval.
+        high: Upper bound; ``None`` where there is no interval.
+        level: Nominal coverage.
+        clusters: Number of patient clusters that the metric counts.
+        note: Why a value or its bounds are missing or unusual; empty otherwise.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    clusters: int
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """Predictions with their totals per cluster, over all images, and per resample; made by :func:`bootstrap`.
+
+    Args:
+        predictions: What was resampled.
+        by_group: Totals of the G clusters.
+        pooled: Totals over all images; its leading axis has length 1.
+        resampled: Totals of the R resamples.
+        config: How they were drawn.
+    """
+
+    predictions: Predictions
+    by_group: Totals
+    pooled: Totals
+    resampled: Totals
+    config: BootstrapConfig
+
+    @property
+    def clusters(self) -> int:
+        """Number of patient clusters."""
+        return len(self.by_group.surprise)
+
+
+def bootstrap(predictions: Predictions, config: BootstrapConfig = DEFAULT_BOOTSTRAP) -> Bootstrap:
+    """Resample the patient clusters of ``predictions``; every metric is then read off the result."""
+    by_group = totals_by_group(predictions)
+    parts = [by_group.weighted(block) for block in draw_counts(len(by_group.surprise), config)]
+    resampled = Totals(
+        np.concatenate([part.confusion for part in parts]),
+        np.concatenate([part.surprise for part in parts]),
+        np.concatenate([part.squared_error for part in parts]),
+    )
+    return Bootstrap(predictions, by_group, by_group.pooled(), resampled, config)
+
+
+def draw_counts(clusters: int, config: BootstrapConfig) -> Iterator[Float[np.ndarray, "r G"]]:
+    """Yield, block by block, how often each of G clusters occurs in each resample; blocks bound the memory."""
+    random = np.random.default_rng(config.seed)
+    rows = max(1, _BLOCK_BYTES // (8 * clusters))
+    for start in range(0, config.resamples, rows):
+        block = np.empty((min(rows, config.resamples - start), clusters))
+        for row in block:
+            row[:] = np.bincount(random.integers(clusters, size=clusters), minlength=clusters)
+        yield block
+
+
+def metric_interval(metric: Metric, sample: Bootstrap) -> Interval:
+    """Return a metric over all stages with its interval; absent stages are named in the note."""
+    found = _Found(float(metric.function(sample.pooled)[0]), metric.function(sample.resampled), sample.clusters)
+    return _interval(found, metric, sample.config)
+
+
+def stage_interval(metric: StageMetric, stage: int, sample: Bootstrap) -> Interval:
+    """Return a metric of one stage with its interval; only clusters holding images that it counts are counted."""
+    found = _Found(
+        value=float(metric.function(sample.pooled.confusion)[0, stage]),
+        resampled=metric.function(sample.resampled.confusion)[:, stage],
+        clusters=int(metric.counted(sample.by_group.confusion)[:, stage].sum()),
+    )
+    return _interval(found, metric, sample.config)
+
+
+def paired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> Interval:
+    """Return ``first − second`` on the same images, both evaluated on the same resamples.
+
+    Raises:
+        TableError: The two were not assessed on the same images, truths, groups and resamples.
+    """
+    require_same_images(first.predictions, second.predictions)
+    if first.config != second.config:
+        raise TableError("a paired comparison", ["the two were resampled differently"], "Use one BootstrapConfig.")
+    value = float((metric.function(first.pooled) - metric.function(second.pooled))[0])
+    resampled = metric.function(first.resampled) - metric.function(second.resampled)
+    return _interval(_Found(value, resampled, first.clusters), None, first.config)
+
+
+def require_same_images(first: Predictions, second: Predictions) -> None:
+    """Check that two networks were assessed on the same images with the same truth and groups, in any order.
+
+    Raises:
+        TableError: They were not; says how many images differ.
+    """
+    a, b = (
+        dict(zip(part.image_ids, zip(part.groups, part.truth.tolist(), strict=True), strict=True))
+        for part in (first, second)
+    )
+    only = len(a.keys() ^ b.keys())
+    changed = sum(a[key] != b[key] for key in a.keys() & b.keys())
+    if only or changed:
+        raise TableError(
+            f"the comparison of {first.network} with {second.network} on {first.split}",
+            [f"{only} images occur in one of the two only, {changed} have another truth or group"],
+            "Assess both networks on the same prepared folder.",
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    value: float
+    resampled: Float[np.ndarray, " R"]
+    clusters: int
+
+
+def _interval(found: _Found, metric: Metric | StageMetric | None, config: BootstrapConfig) -> Interval:
+    value, clusters = found.value, found.clusters
+    if not np.isfinite(value):
+        why = metric.undefined if metric else "one of the two values is not estimable"
+        return Interval(None, None, None, config.level, clusters, f"not estimable: {why}")
+    if clusters < config.min_clusters:
+        note = f"no interval from {clusters} patient groups (at least {config.min_clusters} needed)"
+        return Interval(value, None, None, config.level, clusters, note)
+    if metric and metric.proportion and value in (0.0, 1.0):
+        low, high = _exact_bounds(value, clusters, config.level)
+        note = f"exact bound: all {clusters} patient groups gave the same answer"
+        return Interval(value, low, high, config.level, clusters, note)
+    return _percentiles(found, config)
+
+
+def _percentiles(found: _Found, config: BootstrapConfig) -> Interval:
+    value, clusters = found.value, found.clusters
+    defined = found.resampled[np.isfinite(found.resampled)]
+    undefined = 1 - len(defined) / len(found.resampled)
+    if undefined > MAX_UNDEFINED:
+        note = f"no interval: not estimable in {undefined:.0%} of the resamples"
+        return Interval(value, None, None, config.level, clusters, note)
+    tail = (1 - config.level) / 2
+    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    if high - low < _SAME:
+        note = "no interval: every resample gave the same value"
+        return Interval(value, None, None, config.level, clusters, note)
+    note = f"{undefined:.1%} of the resamples left out, where it is not estimable" if undefined else ""
+    return Interval(value, low, high, config.level, clusters, note)
+
+
+def _exact_bounds(value: float, clusters: int, level: float) -> tuple[float, float]:
+    # Clopper and Pearson, Biometrika 26 (1934) 404–413, DOI 10.1093/biomet/26.4.404, with clusters as the trials:
+    # percentiles would claim certainty where no error has been seen yet.
+    edge = ((1 - level) / 2) ** (1 / clusters)
+    return (edge, 1.0) if value == 1.0 else (0.0, 1 - edge)

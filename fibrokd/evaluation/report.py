@@ -1,0 +1,84 @@
+"""The report: one self-contained HTML file made from stored numbers.
+
+To add a section: a function in ``sections/``, a template of its id, its place in :data:`SECTIONS`. The report makes no
+external request, runs no script, holds no date, and names images by their id only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from fibrokd.artifacts import write_text
+from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.sections.confusion import confusion
+from fibrokd.evaluation.sections.controls import controls
+from fibrokd.evaluation.sections.differences import differences
+from fibrokd.evaluation.sections.errors import errors
+from fibrokd.evaluation.sections.integrity import integrity
+from fibrokd.evaluation.sections.learning import learning
+from fibrokd.evaluation.sections.overview import overview
+from fibrokd.evaluation.sections.provenance import provenance
+from fibrokd.evaluation.sections.stages import all_metrics, stages
+
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Args:
+        id: Anchor of the section and name of its template.
+        title: Its heading.
+        function: Inputs of the report → data of the template.
+    """
+
+    id: str
+    title: str
+    function: Callable[[ReportInputs], dict[str, Any]]
+
+
+SECTIONS = (
+    Section("overview", "Result at a glance", overview),
+    Section("controls", "Could a lookup table do this?", controls),
+    Section("differences", "Differences between networks", differences),
+    Section("confusion", "Who is confused with whom", confusion),
+    Section("stages", "Stage by stage", stages),
+    Section("metrics", "All metrics", all_metrics),
+    Section("errors", "The worst errors", errors),
+    Section("learning", "How the networks learned", learning),
+    Section("integrity", "Integrity of the data", integrity),
+    Section("provenance", "Provenance", provenance),
+)
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """Return the whole report as one HTML document; equal inputs give equal text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    fragments = [
+        {
+            "id": section.id,
+            "title": section.title,
+            "html": Markup(environment.get_template(f"{section.id}.html").render(section.function(inputs))),  # noqa: S704  # autoescaped by its own template
+        }
+        for section in SECTIONS
+    ]
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
+    return environment.get_template("report.html").render(title=inputs.title, style=style, sections=fragments)
+
+
+def write_report(path: Path, inputs: ReportInputs) -> None:
+    """Render the report and write it atomically."""
+    write_text(path, render_report(inputs))

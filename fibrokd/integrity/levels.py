@@ -1,0 +1,143 @@
+"""Split levels: the same collection cross-validated under ever stricter ideas of what belongs together.
+
+Owns the levels, their folds and the score of a control on them. A level whose grouping does not exist in the
+collection, or that has fewer than two groups of some stage, is left out.
+
+Shape letters: N images, G groups, K stages, B bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+from sklearn.model_selection import StratifiedGroupKFold
+
+from fibrokd.integrity.groups import Grouping, group_images
+from fibrokd.integrity.identity import StemRules, trusted_keys
+from fibrokd.integrity.links import Link
+
+LEVELS: dict[str, Grouping] = {
+    "random": "none", "stem": "stem", "content": "content", "all": "all", "subject": "subject",
+}  # fmt: skip
+"""Level → grouping, from the loosest to the strictest."""
+
+_SUBJECT_SHARE = 0.9  # below it, too many images without a patient would count as patients of their own
+
+
+@dataclass(frozen=True)
+class Level:
+    """One split level of one collection.
+
+    Args:
+        name: Key of :data:`LEVELS`.
+        codes: Group number of every image.
+        stages: Stage index of every image.
+        folds: Fold number of every image, one array per seed.
+        replicates: Bootstrap replicates of the intervals.
+    """
+
+    name: str
+    codes: Int[np.ndarray, " N"]
+    stages: Int[np.ndarray, " N"]
+    folds: tuple[Int[np.ndarray, " N"], ...]
+    replicates: int
+
+    @property
+    def groups(self) -> int:
+        """Number of groups."""
+        return int(self.codes.max()) + 1
+
+    def rounds(self) -> list[tuple[Bool[np.ndarray, " N"], int]]:
+        """Return (mask of the test images, seed number) of every round of cross-validation."""
+        return [(fold == k, seed) for seed, fold in enumerate(self.folds) for k in range(int(fold.max()) + 1)]
+
+    @cached_property
+    def _weights(self) -> Float[np.ndarray, "B G"]:
+        # One set of resampled groups serves every control, so that their intervals are comparable.
+        random = np.random.default_rng(0)
+        return random.multinomial(self.groups, np.full(self.groups, 1 / self.groups), size=self.replicates) * 1.0
+
+    def score(self, correct: Float[np.ndarray, " N"]) -> dict[str, dict[str, float]]:
+        """Return accuracy and balanced accuracy with 95 % group-cluster percentile bootstrap intervals.
+
+        Args:
+            correct: Share of the seeds under which each image was answered rightly, 0 … 1.
+
+        References:
+            Field & Welsh, J R Stat Soc B 2007;69:369 (cluster bootstrap).
+        """
+        stage_count = int(self.stages.max()) + 1
+        hits = np.zeros((self.groups, stage_count))
+        totals = np.zeros((self.groups, stage_count))
+        np.add.at(hits, (self.codes, self.stages), correct)
+        np.add.at(totals, (self.codes, self.stages), 1)
+        drawn_hits, drawn_totals = self._weights @ hits, self._weights @ totals
+        accuracies = drawn_hits.sum(axis=1) / np.maximum(drawn_totals.sum(axis=1), 1)
+        recall = _recall(hits.sum(axis=0), totals.sum(axis=0))
+        return {
+            "accuracy": _interval(hits.sum() / totals.sum(), accuracies),
+            "balanced_accuracy": _interval(recall, _recall(drawn_hits, drawn_totals)),
+        }
+
+
+def build_levels(
+    table: pd.DataFrame,
+    stages: Int[np.ndarray, " N"],
+    rules: StemRules,
+    seeds: Sequence[int] = (0, 1, 2),
+    folds: int = 5,
+    replicates: int = 1000,
+    extra: Sequence[Link] = (),
+) -> list[Level]:
+    """Return the levels that exist in a collection.
+
+    Folds come from scikit-learn's StratifiedGroupKFold, the splitter most published work uses, so that the figures
+    compare with other people's.
+
+    Args:
+        table: Manifest rows.
+        stages: Stage index of every row.
+        rules: Stem rules.
+        seeds: One shuffled cross-validation each.
+        folds: Folds; fewer where a stage has fewer groups.
+        replicates: Bootstrap replicates.
+        extra: Near-duplicate links between rows.
+    """
+    levels = []
+    patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
+    for name, grouping in LEVELS.items():
+        if name == "subject" and sum(map(bool, patients)) < _SUBJECT_SHARE * len(table):
+            continue
+        codes = group_images(table, grouping, rules, extra).codes
+        held = np.unique(np.stack([codes, stages]), axis=1)[1]
+        count = min(folds, int(np.unique(held, return_counts=True)[1].min()))
+        if count >= 2:
+            drawn = tuple(_folds(codes, stages, count, seed) for seed in seeds)
+            levels.append(Level(name, codes, stages, drawn, replicates))
+    return levels
+
+
+def _folds(codes: Int[np.ndarray, " N"], stages: Int[np.ndarray, " N"], count: int, seed: int) -> Int[np.ndarray, " N"]:
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    fold = np.zeros(len(codes), dtype=np.int64)
+    for k, (_, test) in enumerate(splitter.split(np.zeros((len(codes), 1)), stages, codes)):
+        fold[test] = k
+    return fold
+
+
+def _recall(hits: Float[np.ndarray, "*B K"], totals: Float[np.ndarray, "*B K"]) -> Any:
+    """Mean recall over the stages that occur."""
+    occurs = totals > 0
+    recall = np.where(occurs, hits / np.maximum(totals, 1e-9), 0.0)
+    return recall.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
+
+
+def _interval(value: Any, drawn: Float[np.ndarray, " B"]) -> dict[str, float]:
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}

@@ -1,0 +1,146 @@
+"""Sources: what a collection says about its files, and nothing lost on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fibrokd.config import parse_config
+from fibrokd.data.sources import DataConfig, SourceFile, Unmatched, find_files
+from fibrokd.errors import InputError, LabelError, TableError
+from tests.data.objects import monochrome, to_bytes
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    return root
+
+
+def table_config(root: Path, text: str) -> DataConfig:
+    (root / "labels.csv").write_text(text)
+    return DataConfig(root=root, layout="table", labels=Path("labels.csv"))
+
+
+def stages(config: DataConfig) -> dict[str, str | None]:
+    return {file.path: file.stage for file in find_files(config).files}
+
+
+def test_folders_named_after_stages_label_their_files(tmp_path: Path) -> None:
+    touch(tmp_path, "F0/b.png", "F0/a.jpg", "f4/deep/images/c.dcm", "train/F2/d.png", "test/3/e.png")
+    assert find_files(DataConfig(root=tmp_path)).files == (
+        SourceFile("F0/a.jpg", "F0"),
+        SourceFile("F0/b.png", "F0"),
+        SourceFile("f4/deep/images/c.dcm", "F4", patient="deep"),
+        SourceFile("test/3/e.png", "F3"),
+        SourceFile("train/F2/d.png", "F2"),
+    )
+
+
+def test_a_folder_below_the_stage_is_a_patient_unless_it_is_generic_or_switched_off(tmp_path: Path) -> None:
+    touch(tmp_path, "F1/P7/a.png", "F1/images/b.png", "F1/2/c.png")
+    found = find_files(DataConfig(root=tmp_path))
+    assert [(f.path, f.stage, f.patient) for f in found.files] == [
+        ("F1/2/c.png", "F1", "2"),
+        ("F1/P7/a.png", "F1", "P7"),
+        ("F1/images/b.png", "F1", ""),
+    ]
+    assert {f.patient for f in find_files(DataConfig(root=tmp_path, patient_folders=False)).files} == {""}
+
+
+def test_files_without_a_stage_are_listed_and_not_dropped(tmp_path: Path) -> None:
+    touch(tmp_path, "F0/a.png", "loose.png", "other/b.png", "F1/F2/c.png", "truth.csv", "F0/.hidden", ".git/x.png")
+    (tmp_path / "F0" / "broken.png").symlink_to(tmp_path / "nowhere")
+    found = find_files(DataConfig(root=tmp_path))
+    assert [f.path for f in found.files] == ["F0/a.png"]
+    assert [(u.kind, u.name, u.reason) for u in found.unmatched] == [
+        ("file", "F0/broken.png", "not_a_file"),
+        ("file", "F1/F2/c.png", "ambiguous_label"),
+        ("file", "loose.png", "no_label"),
+        ("file", "other/b.png", "no_label"),
+    ]
+    assert found.companions == ("truth.csv",)
+
+
+def test_links_that_go_in_circles_end(tmp_path: Path) -> None:
+    touch(tmp_path, "F0/a.png", "F1/b.png")
+    (tmp_path / "F0" / "again").symlink_to(tmp_path)
+    (tmp_path / "F1" / "self").symlink_to(tmp_path / "F1")
+    assert set(stages(DataConfig(root=tmp_path))) == {"F0/a.png", "F1/b.png"}
+
+
+def test_another_stage_scale_is_read_from_the_configuration(tmp_path: Path) -> None:
+    touch(tmp_path, "none/a.png", "Cirrhosis/b.png")
+    config = parse_config(
+        {"root": str(tmp_path), "stages": {"names": ["none", "cirrhosis"], "cutoffs": [1]}}, DataConfig
+    )
+    assert stages(config) == {"Cirrhosis/b.png": "cirrhosis", "none/a.png": "none"}
+
+
+def test_a_table_of_paths_gives_stage_and_facts(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.png", "x/b.png", "x/c.png")
+    text = "path,stage,patient,site,scanner,truth\nx/a.png,F3,P1,north,sonova,9\n.\\x\\b.png,4,P2,,,\nx/gone.png,F0,P3,,,\n"
+    found = find_files(table_config(tmp_path, text))
+    assert found.files == (
+        SourceFile("x/a.png", "F3", "P1", "", "north", "sonova"),
+        SourceFile("x/b.png", "F4", "P2"),
+    )
+    assert found.unmatched == (
+        Unmatched("file", "x/c.png", "no_label", "no row of labels.csv has its path"),
+        Unmatched("row", "labels.csv:4", "no_file", "x/gone.png"),
+    )
+    assert found.companions == ()
+
+
+@pytest.mark.parametrize(("key", "value"), [("PatientID", "CASE-7"), ("StudyUID", "1.2.77")])
+def test_a_table_of_dicom_identities_is_matched_through_the_headers(tmp_path: Path, key: str, value: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    for name, patient, study in (
+        ("one", "CASE-7", "1.2.77"),
+        ("two", "CASE-7", "1.2.77"),
+        ("other", "CASE-8", "1.2.88"),
+    ):
+        (tmp_path / name).write_bytes(to_bytes(monochrome(pixels, PatientID=patient, StudyInstanceUID=study)))
+    touch(tmp_path, "picture.png")
+    found = find_files(table_config(tmp_path, f"{key},stage,site\n{value},F2,north\nSECRET-9,F1,south\n"))
+    assert [(f.path, f.stage, f.patient, f.site) for f in found.files] == [
+        ("one", "F2", "", "north"),
+        ("two", "F2", "", "north"),
+    ]
+    assert [(u.name, u.reason) for u in found.unmatched] == [
+        ("other", "no_label"),
+        ("picture.png", "no_label"),
+        ("labels.csv:3", "no_file"),
+    ]
+    assert "SECRET-9" not in repr(found.unmatched)
+
+
+def test_every_problem_of_a_table_is_listed_at_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    with pytest.raises(TableError) as caught:
+        find_files(table_config(tmp_path, "path,stage\na.png,F9\na.png,F1\n,F2\n"))
+    assert caught.value.problems == (
+        "line 2: stage 'F9' is not one of F0, F1, F2, F3, F4",
+        "line 3: same path as line 2",
+        "line 4: path is empty",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "name,label\na,b\n", "path,name\na.png,x\n", '"broken\n'])
+def test_a_table_without_usable_columns_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LabelError):
+        find_files(table_config(touch(tmp_path, "a.png"), text))
+
+
+def test_a_missing_table_or_root_or_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Expected a folder"):
+        find_files(DataConfig(root=tmp_path / "absent"))
+    with pytest.raises(InputError, match="loose.png"):
+        find_files(DataConfig(root=touch(tmp_path, "loose.png")))
+    with pytest.raises(LabelError, match="names no file"):
+        find_files(DataConfig(root=tmp_path, layout="table"))
+    with pytest.raises(LabelError, match="could not read"):
+        find_files(DataConfig(root=tmp_path, layout="table", labels=Path("absent.csv")))

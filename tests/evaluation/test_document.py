@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+from fibrokd.errors import TableError
+from fibrokd.evaluation.document import SCHEMA, metrics_document
+from fibrokd.evaluation.metrics import HEADLINE, METRICS
+from fibrokd.stages import StageScale
+from tests.evaluation.made_up import made_up_predictions
+
+NETWORKS = ("teacher", "student_plain", "student_kd")
+COSTS = {name: {"parameters": 1000 + rank} for rank, name in enumerate(NETWORKS)}
+
+
+def _parts(**options):
+    return [made_up_predictions(name, skill=skill, seed=skill, **options) for skill, name in enumerate(NETWORKS, 1)]
+
+
+def test_the_document_holds_what_other_programs_rely_on() -> None:
+    parts = _parts()
+    document = metrics_document(parts, COSTS, {"verdict": "fit"})
+    assert list(document["networks"]) == list(NETWORKS)
+    assert document["networks"]["student_plain"]["parameters"] == 1001
+    for part in parts:
+        test = document["networks"][part.network]["test"]
+        assert (test["images"], test["patients"]) == (180, 60)
+        for name in HEADLINE:
+            assert test[name]["low"] <= test[name]["value"] <= test[name]["high"]
+        assert test["accuracy"]["value"] == pytest.approx(accuracy_score(part.truth, part.predicted), abs=1e-9)
+        kappa = cohen_kappa_score(part.truth, part.predicted, weights="quadratic")
+        assert test["quadratic_kappa"]["value"] == pytest.approx(kappa, abs=1e-9)
+        assert np.sum(test["confusion"]) == 180
+        assert test["per_stage"]["F3"]["images"] == 36
+        assert test["per_stage"]["F3"]["patients"] == 12
+
+
+def test_the_document_obeys_its_published_schema_also_where_nothing_can_be_estimated() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    few = made_up_predictions(patients=3)
+    binary = made_up_predictions("binary", scale=StageScale(("below", "cirrhosis"), (1,)))
+    for document in (
+        metrics_document(_parts(), COSTS),
+        metrics_document([few], COSTS),
+        metrics_document([binary], {"binary": {"parameters": 1}}),
+    ):
+        jsonschema.validate(json.loads(json.dumps(document, allow_nan=False)), schema)
+    assert set(METRICS) <= set(schema["$defs"]["split"]["properties"])
+
+
+def test_comparisons_are_paired_differences_of_later_minus_earlier_networks() -> None:
+    document = metrics_document(_parts(), COSTS)
+    pairs = [(item["first"], item["second"]) for item in document["comparisons"] if item["metric"] == "accuracy"]
+    assert pairs == [("student_plain", "teacher"), ("student_kd", "teacher"), ("student_kd", "student_plain")]
+    for item in document["comparisons"]:
+        values = [document["networks"][item[side]]["test"][item["metric"]]["value"] for side in ("first", "second")]
+        assert item["difference"]["value"] == pytest.approx(values[0] - values[1], abs=1e-9)
+
+
+def test_the_same_predictions_give_the_same_bytes() -> None:
+    once, again = (json.dumps(metrics_document(_parts(), COSTS)) for _ in range(2))
+    assert once == again
+
+
+def test_stages_without_images_are_named() -> None:
+    part = made_up_predictions()
+    keep = np.flatnonzero(part.truth != 3)
+    part = replace(
+        part,
+        image_ids=tuple(part.image_ids[row] for row in keep),
+        groups=tuple(part.groups[row] for row in keep),
+        truth=part.truth[keep],
+        probabilities=part.probabilities[keep],
+    )
+    test = metrics_document([part], COSTS)["networks"]["student_kd"]["test"]
+    assert test["absent_stages"] == ["F3"]
+    assert test["per_stage"]["F3"]["recall"]["note"] == "not estimable: no image has this true stage"
+
+
+def test_missing_costs_repeated_parts_and_nothing_at_all_are_refused_together() -> None:
+    part = made_up_predictions("other")
+    with pytest.raises(TableError) as caught:
+        metrics_document([part, part], COSTS)
+    assert caught.value.problems == ("other on test comes twice", "costs of other lack 'parameters'")
+    with pytest.raises(TableError, match="there are none"):
+        metrics_document([], COSTS)

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fibrokd.errors import ArtifactError
+from fibrokd.evaluation.document import metrics_document
+from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
+from fibrokd.evaluation.sections.errors import severity, worst_rows
+from fibrokd.stages import StageScale
+from tests.evaluation.made_up import made_up_predictions
+
+SKILLS = {"teacher": 2.0, "student_plain": 0.8, "student_kd": 1.3}
+FIT = {"verdict": "fit", "grouping": "all", "reasons": [], "accepted_unfit": False, "synthetic": True}
+UNFIT = {
+    "verdict": "unfit",
+    "grouping": "stem",
+    "reasons": ["95.5 % of the test images have a twin in train <b>."],
+    "accepted_unfit": True,
+    "synthetic": False,
+}
+
+
+def _estimate(value: float, half: float = 0.01) -> dict[str, Any]:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) -> ReportInputs:
+    scale = options.pop("scale", None)
+    sizes = {"scale": scale} if scale else {}
+    parts = [made_up_predictions(name, 50, 2, skill, seed=3, **sizes) for name, skill in SKILLS.items()]
+    costs = {name: {"parameters": 1_522_981} for name in SKILLS}
+    level = {"accuracy": _estimate(lookup), "balanced_accuracy": _estimate(0.123), "twin_in_train": 0.25}
+    defaults: dict[str, Any] = {
+        "title": "A made-up cohort",
+        "document": metrics_document(parts, costs, stamp),
+        "predictions": parts,
+        "picture": lambda image_id: np.full((64, 64), int(image_id, 16) % 256, dtype=np.uint8),
+        "integrity": {
+            "files": 1234,
+            "controls": {"thumbnail_1nn": {stamp.get("grouping", "all"): level, "random": level}},
+        },
+        "curves": {"teacher": [{"epoch": e, "train_loss": 2 / e, "val_macro_f1": 0.1 * e} for e in range(1, 6)]},
+        "provenance": {"prepared": "ab" * 32},
+        "cards": {"teacher": {"backbone": "resnet50", "training": {"epochs": 5}}},
+    }
+    return ReportInputs(**(defaults | options))
+
+
+class _Page(HTMLParser):
+    """Collects what accessibility and self-containedness are judged by."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.hidden = 0
+        self.feed(html)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.hidden += tag == "style"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.hidden -= tag == "style"
+
+    def handle_data(self, data: str) -> None:
+        if not self.hidden:
+            self.words.append(data)
+
+    def all(self, *names: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in names]
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render_report(_inputs())
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.id)
+def test_every_section_has_its_template_and_appears_under_its_heading(section, html: str) -> None:
+    assert (TEMPLATES / f"{section.id}.html").is_file()
+    assert f'<h2 id="{section.id}-title">{section.title}</h2>' in html
+    ids = [section.id for section in SECTIONS]
+    assert len(set(ids)) == len(ids)
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path, html: str) -> None:
+    write_report(tmp_path / "report.html", _inputs())
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == html
+
+
+def test_the_report_loads_nothing_and_runs_nothing(html: str) -> None:
+    page = _Page(html)
+    links = [attributes.get(key) for _, attributes in page.tags for key in ("src", "href", "data", "srcset", "action")]
+    assert all(link.startswith(("data:", "#")) for link in links if link is not None)
+    assert not page.all("script", "iframe", "object", "embed")
+    assert "http" not in re.sub(r"data:[^\"]+", "", html)
+    assert "@import" not in html
+    assert "url(" not in html
+
+
+def test_the_report_can_be_read_without_eyes_colour_or_a_mouse(html: str) -> None:
+    page = _Page(html)
+    assert page.all("html")[0]["lang"] == "en"
+    for landmark in ("main", "header", "footer", "nav"):
+        assert len(page.all(landmark)) == 1
+    headings = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(later - earlier <= 1 for earlier, later in pairwise(headings))
+    assert all(attributes.get("scope") for attributes in page.all("th"))
+    assert all(attributes.get("alt") for attributes in page.all("img"))
+    assert len(page.all("table")) == len(page.all("caption"))
+    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(set(ids)) == len(ids)
+    assert ("a", {"class": "skip", "href": "#overview"}) in page.tags
+    assert {attributes["href"] for attributes in page.all("a")} <= {f"#{name}" for name in ids}
+
+
+def test_text_keeps_a_contrast_of_at_least_four_and_a_half_to_one_also_on_the_darkest_shade() -> None:
+    style = (TEMPLATES / "report.css").read_text()
+    colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6});", style.split("}")[0]))
+    for ink in ("ink", "muted", "link", "fit", "caution", "unfit", "unchecked"):
+        for paper in ("#ffffff", colours["wash"]):
+            assert _contrast(colours[ink], paper) >= 4.5, (ink, paper)
+    assert _contrast(colours["ink"], "#7ab0de") >= 4.5
+
+
+def _contrast(a: str, b: str) -> float:
+    """WCAG 2.2 contrast ratio."""
+
+    def luminance(colour: str) -> float:
+        channels = np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    light, dark = sorted((luminance(a), luminance(b)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_headline_numbers_are_those_of_the_metrics_document(html: str) -> None:
+    text = _Page(html).text
+    for network in _inputs().networks.values():
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "quadratic_kappa"):
+            found = network[name]
+            assert f"{found['value']:.3f} {found['low']:.3f}–{found['high']:.3f}" in text
+
+
+def test_a_phantom_report_says_that_it_is_no_clinical_accuracy(html: str) -> None:
+    text = _Page(html).text
+    assert "simulated test images" in text
+    assert "Phantom accuracy is not clinical accuracy" in text
+    assert "Unfit" not in text
+
+
+def test_unfit_data_are_called_unfit_first_and_reasons_are_escaped() -> None:
+    html = render_report(_inputs(UNFIT))
+    text = _Page(html).text
+    assert text.index("cannot support any claim") < text.index("Balanced accuracy")
+    assert "Nothing about liver fibrosis: the data were found unfit" in text
+    assert "this was accepted explicitly" in text
+    assert "does not keep patients apart" in text
+    assert "twin in train &lt;b&gt;." in html
+    assert "Phantom" not in text
+
+
+def test_data_without_a_verdict_are_not_called_fit() -> None:
+    assert "No integrity verdict came with these numbers" in render_report(_inputs({}))
+
+
+def test_networks_that_do_not_beat_the_lookup_are_named_in_the_first_line() -> None:
+    accuracy = {name: metrics["accuracy"] for name, metrics in _inputs().networks.items()}
+    between = accuracy["student_plain"]["value"] + 0.001
+    text = _Page(render_report(_inputs(lookup=between))).text
+    line = "Student without teacher (control) does not beat a lookup table that learns nothing"
+    assert text.index(line) < text.index("patient groups")
+    below = accuracy["student_plain"]["low"] + 0.001
+    text = _Page(render_report(_inputs(lookup=below))).text
+    assert "Student without teacher (control) is not shown to beat a lookup table" in text
+    text = _Page(render_report(_inputs(lookup=0.1))).text
+    assert "Every network beats a lookup table" in text
+    assert "nothing learned – 0.100 0.090–0.110 0.123 0.113–0.133 – –" in text
+
+
+def test_a_lookup_measured_at_another_level_is_not_compared_with() -> None:
+    stamp = FIT | {"grouping": "subject"}
+    inputs = _inputs(stamp)
+    other = {"controls": {"thumbnail_1nn": {"random": {"accuracy": _estimate(0.9)}}}}
+    text = _Page(render_report(replace(inputs, integrity=other))).text
+    assert "was not measured for this kind of split" in text
+    assert "beats the lookup" not in text
+    assert "0.900" in text
+    nothing = {"controls": {"thumbnail_1nn": {"subject": {"accuracy": {"value": None, "low": None, "high": None}}}}}
+    assert "beats the lookup" not in _Page(render_report(replace(inputs, integrity=nothing))).text
+
+
+def test_a_five_stage_accuracy_too_good_to_be_true_raises_an_alarm() -> None:
+    inputs = _inputs()
+    document = copy.deepcopy(inputs.document)
+    document["networks"]["teacher"]["test"]["accuracy"]["value"] = 0.982
+    text = _Page(render_report(replace(inputs, document=document))).text
+    assert "Teacher stages 98.2 % of the images right" in text
+    assert "look for leakage" in text
+
+
+def test_the_share_of_copied_test_images_is_shown_or_said_to_be_unmeasured() -> None:
+    assert "95.5 % of the test images have an exact copy" in _Page(render_report(_inputs(copies_in_train=0.955))).text
+    assert "not measured on this very split" in _Page(render_report(_inputs())).text
+
+
+def test_the_worst_errors_put_most_mass_farthest_away_one_per_patient_group() -> None:
+    part = made_up_predictions(patients=40, frames=3, skill=0.5)
+    rows = worst_rows(part, limit=10)
+    assert len({part.groups[row] for row in rows}) == len(rows) == 10
+    assert all(part.predicted[row] != part.truth[row] for row in rows)
+    worst = severity(part)[rows]
+    assert (np.diff(worst) <= 0).all()
+    wrong = part.predicted != part.truth
+    assert worst[0] == severity(part)[wrong].max()
+    by_hand = sum(part.probabilities[7, k] * abs(k - part.truth[7]) for k in range(5))
+    assert severity(part)[7] == pytest.approx(by_hand)
+
+
+def test_pictures_are_asked_for_only_where_they_are_shown_and_may_be_missing() -> None:
+    asked: list[str] = []
+    inputs = _inputs()
+    html = render_report(replace(inputs, picture=lambda image_id: asked.append(image_id)))
+    shown = {part.image_ids[row] for part in inputs.parts for row in worst_rows(part, 12)}
+    assert set(asked) == shown
+    assert html.count("No picture stored.") == len(asked)
+
+
+def test_a_full_set_of_noisy_pictures_stays_under_five_megabytes() -> None:
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (320, 320), dtype=np.uint8)
+    assert len(render_report(_inputs(picture=lambda image_id: noise)).encode()) < 5e6
+
+
+def test_another_scale_and_missing_extras_still_make_a_whole_report() -> None:
+    scale = StageScale(("none", "significant", "cirrhosis"), (1, 2))
+    text = _Page(render_report(_inputs(scale=scale, curves={}, cards={}, provenance={}, integrity={}))).text
+    assert "significant" in text
+    assert "No learning curves were recorded" in text
+    assert "holds no lookup baseline" in text
+
+
+def test_few_patients_make_a_report_without_intervals_but_with_the_reason() -> None:
+    parts = [made_up_predictions("teacher", patients=5, frames=2)]
+    document = metrics_document(parts, {"teacher": {"parameters": 1}}, FIT)
+    text = _Page(render_report(replace(_inputs(), predictions=parts, document=document))).text
+    assert "No interval from 5 patient groups (at least 10 needed)" in text
+    assert "Only one network was assessed" in text
+
+
+def test_metrics_of_other_networks_than_the_predictions_are_refused() -> None:
+    inputs = _inputs()
+    with pytest.raises(ArtifactError, match="found metrics of student_kd, student_plain, teacher and predictions of"):
+        replace(inputs, predictions=inputs.predictions[:2])

@@ -1,0 +1,47 @@
+"""The report as a real browser shows it: nothing fetched, nothing complained about, nothing cut off on a phone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fibrokd.evaluation.report import write_report
+from tests.evaluation.test_report import UNFIT, _inputs
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium"),
+    pytest.mark.filterwarnings("default::DeprecationWarning"),
+]
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_report_opens_without_requests_or_complaints_and_fits_the_screen(tmp_path: Path, width: int) -> None:
+    api = pytest.importorskip("playwright.sync_api")
+    write_report(tmp_path / "report.html", _inputs(UNFIT))
+    fetched: list[str] = []
+    complaints: list[str] = []
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.on("request", lambda request: fetched.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((tmp_path / "report.html").as_uri())
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.className")
+        page_width = page.evaluate("document.documentElement.scrollWidth")
+        cut = page.evaluate(
+            "[...document.querySelectorAll('.wrap')].filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1)"
+            ".map(e => e.getAttribute('aria-label')).filter(name => !name.startsWith('Learning'))"
+        )
+        browser.close()
+    assert [url for url in fetched if not url.startswith(("file:", "data:"))] == []
+    assert complaints == []
+    assert focused == "skip"
+    assert page_width == width
+    assert cut == []

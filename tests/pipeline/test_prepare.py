@@ -1,0 +1,206 @@
+"""Step prepare: every file accounted for, the same folder whatever the workers, and no work done twice."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from fibrokd.artifacts import require
+from fibrokd.config import load_config, parse_config
+from fibrokd.data import shards
+from fibrokd.data.ingest import IngestJob, ingest
+from fibrokd.data.prepared import Prepared, read_table
+from fibrokd.data.sources import DataConfig, find_files
+from fibrokd.errors import ArtifactError, InputError, SplitError
+from fibrokd.pipeline.prepare import PrepareConfig, run
+from fibrokd.stages import METAVIR
+
+PATIENTS, FRAMES = 40, 2
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Write 80 noise pictures of 40 patients in stage and patient folders, one broken file and one stray file."""
+    root = tmp_path / "images"
+    random = np.random.default_rng(0)
+    for patient in range(PATIENTS):
+        folder = root / METAVIR.names[patient % 5] / f"patient{patient}"
+        folder.mkdir(parents=True)
+        for frame in range(FRAMES):
+            grey = random.integers(0, 256, (40, 48), dtype=np.uint8)
+            Image.fromarray(grey).save(folder / f"v{patient}{'ab'[frame]}.png")
+    (root / "F0" / "patient0" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (root / "stray.png").write_bytes(b"x")
+    return root
+
+
+def config(root, **changes):
+    base = {
+        "data": {"root": str(root)},
+        "preprocess": {"size": 32, "crop": "full"},
+        "controls": {"seeds": [0], "replicates": 100},
+        "workers": 1,
+    }
+    return parse_config(base | changes, PrepareConfig)
+
+
+def test_the_folder_holds_what_the_reader_and_other_programs_rely_on(images, tmp_path):
+    record = run(config(images), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out")
+    assert len(prepared) == PATIENTS * FRAMES
+    assert prepared.pixels.shape == (80, 32, 32)
+    assert prepared.stamp["grouping"] == "all"
+    assert prepared.stamp["synthetic"] is False
+    assert set(prepared.table["split"]) == {"train", "val", "calibration", "test"}
+    assert (prepared.table.groupby("patient")["split"].nunique() == 1).all()
+    integrity = json.loads((tmp_path / "out" / "integrity.json").read_text())
+    assert integrity["files"] == 82
+    assert integrity["quarantined"] == 2
+    assert (integrity["wrong_extension"], integrity["distinct_images"]) == (0, 80)
+    assert integrity["verdict"] == prepared.stamp["verdict"] == "caution"
+    for level in ("random", "stem", "content", "all", "subject"):
+        found = integrity["controls"]["thumbnail_1nn"][level]
+        assert set(found["accuracy"]) == set(found["balanced_accuracy"]) == {"value", "low", "high"}
+        assert found["twin_in_train"] == 0
+    assert sum(sum(split.values()) for split in integrity["splits"].values()) == 80
+    assert not (tmp_path / "out" / ".shards").exists()
+    assert require(tmp_path / "out", "prepare").digest == record.digest
+
+
+def test_every_file_that_was_not_used_is_listed_with_its_reason(images, tmp_path):
+    run(config(images), tmp_path / "out")
+    quarantine = read_table(tmp_path / "out" / "quarantine.csv")
+    assert dict(zip(quarantine["path"], quarantine["reason"], strict=True)) == {
+        "F0/patient0/broken.png": "corrupt",
+        "stray.png": "no_label",
+    }
+    used = set(read_table(tmp_path / "out" / "manifest.csv")["path"])
+    everything = {path.relative_to(images).as_posix() for path in images.rglob("*.*")}
+    assert used | set(quarantine["path"]) == everything
+    assert list(read_table(tmp_path / "out" / "unmatched.csv")["name"]) == ["stray.png"]
+
+
+@pytest.mark.slow  # two spawned processes import the whole reading half
+def test_one_and_two_workers_give_the_same_digests(images, tmp_path):
+    one = run(config(images), tmp_path / "one")
+    two = run(config(images, workers=2), tmp_path / "two")
+    assert one.outputs == two.outputs
+    assert one.digest == two.digest
+
+
+def test_an_interrupted_run_goes_on_without_reading_finished_files_again(images, tmp_path, monkeypatch):
+    real, calls = shards.ingest, []
+
+    def dies_on_file_70(job):
+        calls.append(job.source.path)
+        if len(calls) == 70:
+            raise KeyboardInterrupt
+        return real(job)
+
+    monkeypatch.setattr(shards, "ingest", dies_on_file_70)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(images), tmp_path / "out")
+    first = list(calls)
+    resumed = run(config(images), tmp_path / "out")
+    assert len(calls) - len(first) == 81 - 64  # two whole shards were kept
+    assert not set(calls[len(first) :]) & set(first[:64])
+    assert resumed.outputs == run(config(images), tmp_path / "fresh").outputs
+    before = len(calls)
+    assert run(config(images), tmp_path / "out") == resumed
+    assert len(calls) == before
+
+
+def test_changed_inputs_or_settings_are_not_mixed_into_an_old_folder(images, tmp_path):
+    run(config(images), tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"splits\.seed: 0 → 1"):
+        run(config(images, splits={"seed": 1}), tmp_path / "out")
+    (images / "F0" / "patient0" / "broken.png").unlink()
+    with pytest.raises(ArtifactError, match="input files"):
+        run(config(images), tmp_path / "out")
+
+
+def test_pixels_belong_to_their_rows(images, tmp_path):
+    run(config(images), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out")
+    alone = tmp_path / "alone"
+    for row in (0, 33, 79):
+        path = prepared.table["path"][row]
+        target = alone / str(row) / path
+        target.parent.mkdir(parents=True)
+        target.write_bytes((images / path).read_bytes())
+        (source,) = find_files(DataConfig(root=alone / str(row))).files
+        spec = config(images)
+        (frame,) = ingest(IngestJob(alone / str(row), source, spec.preprocess, spec.limits)).frames
+        assert (prepared.pixels[row] == frame.pixels).all()
+
+
+def straddling(images):
+    source = images / "F1" / "patient1" / "v1a.png"
+    (images / "F4" / "patient4" / "w.png").write_bytes(source.read_bytes())
+    return images
+
+
+def test_a_group_with_two_stages_is_refused_by_default(images, tmp_path):
+    with pytest.raises(SplitError, match=r"1 group\(s\) with several: .*\(2 × F1, 3 × F4; by content, patient\)"):
+        run(config(straddling(images)), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("policy", "images_left"), [("keep", 81), ("quarantine", 76)])
+def test_a_group_with_two_stages_is_kept_or_set_aside_as_asked(images, tmp_path, policy, images_left):
+    run(config(straddling(images), mixed_stage_groups=policy), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out")
+    assert len(prepared) == len(prepared.pixels) == images_left
+    reasons = list(read_table(tmp_path / "out" / "quarantine.csv")["reason"])
+    assert reasons.count("mixed_stage_group") == 81 - images_left
+    if policy == "keep":
+        assert prepared.stamp["verdict"] == "unfit"
+
+
+def test_the_published_protocol_ignores_all_but_names_and_says_so(images, tmp_path):
+    straddling(images)
+    run(config(images, grouping="stem", accept_unfit=True), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out")
+    assert "published protocol: file-stem groups only; not leak-safe" in prepared.stamp["reasons"]
+    assert prepared.stamp["accepted_unfit"] is True
+    assert prepared.table["group"].nunique() == 81
+
+
+def test_a_label_table_gives_patients_and_its_rows_without_files_are_listed(images, tmp_path):
+    rows = [
+        {"path": p.relative_to(images).as_posix(), "stage": p.parts[-3][1], "patient": p.parts[-2], "scanner": "s1"}
+        for p in sorted(images.rglob("v*.png"))
+    ]
+    rows.append({"path": "gone.png", "stage": "2", "patient": "q", "scanner": "s1"})
+    pd.DataFrame(rows).to_csv(images / "labels.csv", index=False)
+    table = {"root": str(images), "layout": "table", "labels": "labels.csv"}
+    run(config(images, data=table, synthetic=True), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out")
+    assert prepared.stamp["synthetic"] is True
+    assert set(prepared.table["scanner"]) == {"s1"}
+    unmatched = read_table(tmp_path / "out" / "unmatched.csv")
+    assert "row" in set(unmatched["kind"])
+
+
+def test_subjects_from_outside_replace_the_patient_keys(images, tmp_path):
+    paths = sorted(images.rglob("v*.png"))
+    table = [
+        {"path": p.relative_to(images).as_posix(), "subject": f"{p.parts[-3]}-{n % 5}"} for n, p in enumerate(paths)
+    ]
+    pd.DataFrame(table).to_csv(tmp_path / "subjects.csv", index=False)
+    run(config(images, subjects={"table": str(tmp_path / "subjects.csv")}), tmp_path / "out")
+    assert Prepared.open(tmp_path / "out").table["group"].nunique() <= 25
+
+
+def test_a_folder_without_one_readable_picture_is_refused(tmp_path):
+    (tmp_path / "images" / "F0").mkdir(parents=True)
+    (tmp_path / "images" / "F0" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="all 1 files were refused"):
+        run(config(tmp_path / "images"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["kaggle", "own_folder", "own_table", "dicom"])
+def test_the_shipped_configurations_are_valid(request, name):
+    loaded = load_config(request.config.rootpath / "configs" / "prepare" / f"{name}.yaml", PrepareConfig)
+    assert loaded.identity()["preprocess"]["size"] == 224

@@ -1,0 +1,176 @@
+"""The loop: it learns, it stops, it resumes bit for bit, and frozen teachers stay frozen."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fibrokd.data.prepared import Prepared
+from fibrokd.errors import TrainingError
+from fibrokd.methods import build_objective
+from fibrokd.methods.kd import KdConfig
+from fibrokd.methods.none import NoneConfig
+from fibrokd.training import loop
+from fibrokd.training.augment import ViewSpec
+from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.loop import Task, fit
+from fibrokd.training.networks import build
+from fibrokd.training.objective import SupervisedConfig
+from fibrokd.training.produce import supervised_term
+from fibrokd.training.runtime import Runtime, RuntimeConfig
+from fibrokd.training.settings import OneCycleConfig, PlateauConfig, TrainConfig
+from fibrokd.training.teachers import LiveTeacher
+from tests.factories import write_prepared
+
+FIXED = RuntimeConfig(precision="fp32", memory_format="channels_last")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return Prepared.open(write_prepared(tmp_path_factory.mktemp("loop") / "prepared", patients=50))
+
+
+def make_task(prepared, method=None, teacher=None, backbone="tiny"):
+    rows = prepared.rows("val")
+    return Task(
+        name="test",
+        network=build(backbone, 5, False, None, 0),
+        objective=build_objective(method or NoneConfig(), supervised_term(prepared, SupervisedConfig())),
+        teacher=teacher,
+        images=TrainingImages.of(prepared, ViewSpec()),
+        val_pixels=prepared.pixels[rows],
+        val_stages=prepared.stages[rows],
+    )
+
+
+def make_config(**changes):
+    settings = {"epochs": 4, "batch_size": 8, "learning_rate": 3e-3, "runtime": FIXED, "early_stopping": None}
+    return TrainConfig(**(settings | changes))
+
+
+def test_it_learns_what_brightness_betrays(prepared, tmp_path):
+    progress, _ = fit(make_task(prepared), make_config(epochs=8, schedule=OneCycleConfig()), tmp_path)
+    assert progress.best_score > 0.6
+    losses = [entry["train_loss"] for entry in progress.history]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule": OneCycleConfig(), "average_decay": 0.9},
+        {"schedule": PlateauConfig(patience=0)},
+        {"runtime": RuntimeConfig(precision="bf16", memory_format="channels_last")},
+    ],
+    ids=["one-cycle-averaged", "plateau", "bf16"],
+)
+def test_a_run_cut_after_any_epoch_ends_with_the_same_weights(prepared, tmp_path, changes, monkeypatch):
+    config = make_config(**changes)
+    whole = make_task(prepared, backbone="mobilenetv3_small")  # has dropout
+    fit(whole, config, tmp_path / "whole")
+
+    class KilledError(Exception):
+        pass
+
+    saved = loop._Run.conclude_epoch
+    for cut in (1, 3):
+
+        def conclude(self, entry, cut=cut):
+            saved(self, entry)
+            if self.progress.epoch == cut:
+                raise KilledError
+
+        monkeypatch.setattr(loop._Run, "conclude_epoch", conclude)
+        with pytest.raises(KilledError):
+            fit(make_task(prepared, backbone="mobilenetv3_small"), config, tmp_path / "cut")
+    monkeypatch.setattr(loop._Run, "conclude_epoch", saved)
+    resumed = make_task(prepared, backbone="mobilenetv3_small")
+    fit(resumed, config, tmp_path / "cut")
+    wanted = whole.network.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in resumed.network.state_dict().items())
+    assert (tmp_path / "cut/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+    last = "checkpoints/last.safetensors"
+    first, second = (load_file(tmp_path / name / last) for name in ("whole", "cut"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_damaged_checkpoint_is_refused_and_named(prepared, tmp_path):
+    config = make_config(epochs=1)
+    fit(make_task(prepared), config, tmp_path)
+    path = tmp_path / "checkpoints" / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match=r"last\.safetensors"):
+        fit(make_task(prepared), make_config(epochs=2), tmp_path)
+
+
+def test_early_stopping_waits_for_its_patience_and_for_min_epochs(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop._Run, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
+    stopped, _ = fit(make_task(prepared), make_config(epochs=9, early_stopping=2), tmp_path / "a")
+    assert (stopped.epoch, stopped.best_epoch) == (3, 1)
+    later, _ = fit(make_task(prepared), make_config(epochs=9, early_stopping=2, min_epochs=5), tmp_path / "b")
+    assert later.epoch == 5
+
+
+def test_the_best_epoch_is_kept_not_the_last(prepared, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.1])
+    weights = []
+
+    def validate(self):
+        weights.append({k: v.clone() for k, v in self.network.state_dict().items()})
+        return {"val_macro_f1": next(scores), "val_balanced_accuracy": 0.0}
+
+    monkeypatch.setattr(loop._Run, "validate", validate)
+    task = make_task(prepared)
+    progress, _ = fit(task, make_config(epochs=3), tmp_path)
+    assert progress.best_epoch == 2
+    assert all(torch.equal(value, weights[1][name]) for name, value in task.network.state_dict().items())
+
+
+def test_plateaus_lower_the_learning_rate(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop._Run, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
+    progress, _ = fit(make_task(prepared), make_config(schedule=PlateauConfig(patience=0, factor=0.5)), tmp_path)
+    rates = [entry["learning_rate"] for entry in progress.history]
+    assert rates == [3e-3, 3e-3, 1.5e-3, 0.75e-3]
+
+
+def test_a_frozen_teacher_is_bit_identical_after_an_epoch(prepared, tmp_path):
+    network = build("tiny", 5, False, None, 5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    teacher = LiveTeacher(network, Runtime("fp32", "nchw"), torch.device("cpu"))
+    fit(make_task(prepared, KdConfig(), teacher), make_config(epochs=1), tmp_path)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_precision_that_was_measured_is_kept_for_the_resumed_run(prepared, tmp_path):
+    task = make_task(prepared)
+    _, chosen = fit(task, make_config(epochs=1, runtime=RuntimeConfig()), tmp_path)
+    kept = json.loads((tmp_path / "runtime.json").read_text())
+    assert len(kept["milliseconds_per_step"]) == 4
+    assert {"precision": kept["precision"], "memory_format": kept["memory_format"]} == chosen.as_json()
+    other = next(n for n in kept["milliseconds_per_step"] if n != f"{chosen.precision}/{chosen.memory_format}")
+    precision, memory_format = other.split("/")
+    kept |= {"precision": precision, "memory_format": memory_format}
+    (tmp_path / "runtime.json").write_text(json.dumps(kept))
+    _, resumed = fit(make_task(prepared), make_config(epochs=2, runtime=RuntimeConfig()), tmp_path)
+    assert resumed == Runtime(precision, memory_format)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(prepared, tmp_path):
+    task = make_task(prepared)
+    torch.nn.init.constant_(task.network.body.get_classifier().bias, np.nan)
+    with pytest.raises(TrainingError, match="became nan"):
+        fit(task, make_config(), tmp_path)
+
+
+def test_frozen_batch_norm_keeps_its_statistics(prepared, tmp_path):
+    task = make_task(prepared)
+    before = {k: v.clone() for k, v in task.network.state_dict().items() if "running" in k}
+    fit(task, make_config(epochs=1, freeze_batch_norm=True), tmp_path)
+    after = task.network.state_dict()
+    assert before
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    shutil.rmtree(tmp_path / "checkpoints")
