@@ -1,4 +1,4 @@
-"""Keeps what decoders say about a file out of logs: their warnings quote header values, which may identify a patient."""
+"""Keeps decoders' warnings out of logs: they quote header values, which may identify a patient."""
 
 from __future__ import annotations
 

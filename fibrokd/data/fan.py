@@ -93,9 +93,9 @@ class _Sector:
 def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
     """Find the fan of one frame.
 
-    Background level from the border; what differs from it, closed and opened by 5 × 5 (text and rulers vanish), largest part;
-    straight flanks by asymmetric robust fits (shadows only ever move edge points inwards); arcs by a search over the
-    horizontal stretch.
+    Background level from the border; what differs from it, closed and opened by 5 × 5 (text and rulers vanish);
+    its largest part; straight flanks by asymmetric robust fits (shadows only ever move edge points inwards), one of
+    them mirrored where a shadow hides the other; arcs by a search over the horizontal stretch.
 
     Args:
         pixels: Grey levels as decoded.

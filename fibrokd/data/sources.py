@@ -27,6 +27,7 @@ _GENERIC = {
 }  # fmt: skip
 _COMPANIONS = {
     ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".log", ".py",
+    ".sha256",
 }  # fmt: skip
 _FACTS = ("patient", "study", "site", "scanner")
 

@@ -18,7 +18,7 @@ from fibrokd.integrity.controls import ControlData, ControlsConfig, draw_groups,
 from fibrokd.integrity.duplicates import CopyFacts, copy_facts
 from fibrokd.integrity.groups import Grouping, Groups, group_images
 from fibrokd.integrity.identity import StemRules, trusted_keys
-from fibrokd.integrity.levels import build_levels
+from fibrokd.integrity.levels import STRICTEST_FIRST, build_levels
 from fibrokd.integrity.splitting import Splits
 from fibrokd.stages import StageScale
 
@@ -139,6 +139,7 @@ class Findings:
             },
             "leak": {"twins": self.leak.twins, "relatives": self.leak.relatives},
             "controls": {**self.controls, **({"label_order": self.name_order} if self.name_order else {})},
+            "inflation_points": {name: _inflation(levels) for name, levels in self.controls.items()},
             "controls_sampled": self.sampled,
             "synthetic": self.collection.synthetic,
         }
@@ -193,6 +194,15 @@ def leak_of(table: pd.DataFrame, groups: Sequence[str], splits: Splits) -> Leak:
         return round(float(np.isin(values[test], values[train]).mean()), 4)
 
     return Leak(twins=crossing(list(table["pixel_digest"])), relatives=crossing(groups))
+
+
+def _inflation(levels: Mapping[str, Any]) -> dict[str, float]:
+    """Accuracy at every level minus accuracy at the strictest one, in points (hundredths)."""
+    strictest = next((name for name in STRICTEST_FIRST if name in levels), None)
+    if strictest is None:
+        return {}
+    least = levels[strictest]["accuracy"]["value"]
+    return {name: round(100 * (score["accuracy"]["value"] - least), 1) for name, score in levels.items()}
 
 
 def _counts(parts: Any, scale: StageScale) -> dict[str, dict[str, int]]:

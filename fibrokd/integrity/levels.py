@@ -27,6 +27,9 @@ LEVELS: dict[str, Grouping] = {
 }  # fmt: skip
 """Level → grouping, from the loosest to the strictest."""
 
+STRICTEST_FIRST = ("all", "subject", "content", "stem", "random")
+"""Levels by how much they keep together; all evidence includes the subject."""
+
 _SUBJECT_SHARE = 0.9  # below it, too many images without a patient would count as patients of their own
 
 

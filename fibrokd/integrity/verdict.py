@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fibrokd.integrity.findings import Findings
+from fibrokd.integrity.levels import STRICTEST_FIRST
 
 Severity = Literal["caution", "unfit"]
 VerdictName = Literal["fit", "caution", "unfit"]
@@ -196,7 +197,7 @@ def _shortcuts(findings: Findings) -> Iterator[Reason]:
     if not findings.controls:
         yield Reason("no_controls", "caution", 0, "No control was run: shortcuts would go unnoticed.")
     for control, levels in findings.controls.items():
-        strictest = next((name for name in ("all", "subject", "content", "stem", "random") if name in levels), None)
+        strictest = next((name for name in STRICTEST_FIRST if name in levels), None)
         if strictest is None:
             yield Reason("no_level", "caution", 0, f"Too few groups to run the control {control}.")
             continue
@@ -211,8 +212,8 @@ def _shortcuts(findings: Findings) -> Iterator[Reason]:
 def _lookup_words(value: float, chance: float) -> str:
     return (
         f"Looking up the most similar stamp-sized picture, without any learning, finds {_percent(value)} of the stages "
-        f"(chance {_percent(chance)}) although everything known to belong together was kept apart: pictures are "
-        "recognised, not livers."
+        f"(chance {_percent(chance)}) although everything known to belong together stayed on one side of the split: "
+        "pictures are recognised, not livers."
     )
 
 

@@ -153,8 +153,10 @@ def interface(
         power: Exponent of |d distance / d range|, the cosine between beam and surface normal.
     """
     facing = np.abs(np.gradient(distance_mm, grid_step_mm, axis=0))
-    shine: np.ndarray = F32(amplitude) * bell(distance_mm, thickness_mm) * np.minimum(facing, 1) ** F32(power)
-    return shine.astype(F32)
+    # Powers in double precision: single-precision ones differ between CPU types in the last bit.
+    cosine = np.minimum(facing, 1).astype(np.float64) ** power
+    shine: np.ndarray = F32(amplitude) * bell(distance_mm, thickness_mm) * cosine.astype(F32)
+    return shine
 
 
 def _abdominal_wall(patient: Patient, random: np.random.Generator, grid: BeamGrid) -> AbdominalWall:

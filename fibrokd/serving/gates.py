@@ -25,10 +25,11 @@ BLACK_LEVEL = 8
 """Grey level, of 255, up to which a pixel shows nothing on a monitor."""
 
 MIN_LIT_SHARE = 0.05
-"""Share of lit pixels within the network's view below which the view is nearly empty. Phantom scans lie above 0.3."""
+"""Share of lit pixels within the network's view below which the view is nearly empty. Phantom scans lie above 0.5."""
 
 MIN_CONTRAST = 4.0
-"""Standard deviation in grey levels within the lit pixels below which there is no speckle, only a flat card."""
+"""Standard deviation in grey levels within the lit pixels below which there is no speckle, only a flat card.
+Phantom scans lie above 20."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from pydantic import Field
 
 from fibrokd.artifacts import digest_json
 from fibrokd.config import Config
+from fibrokd.data import operations
 
 # Read at import: without it albumentations asks the package index for its latest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -50,14 +51,14 @@ class AugmentSpec(Config):
     zoom: Annotated[float, Field(ge=0, le=0.1)] = 0.05
     """Largest relative change of size; texture scale carries the stage, so at most 10 %."""
 
-    gain: Annotated[float, Field(ge=0, le=40)] = 15.0
-    """Largest additive change of brightness, grey levels."""
+    gain_db: Annotated[float, Field(ge=0, le=10)] = 3.5
+    """Largest change of receive gain, dB (15 grey levels at 60 dB dynamic range)."""
 
     log_gamma: Annotated[float, Field(ge=0, le=0.5)] = 0.22
-    """Largest |ln gamma| of the grey curve; 0.22 spans gamma 0.80 to 1.25."""
+    """Largest |ln gamma| of the grey map; 0.22 spans gamma 0.80 to 1.25."""
 
-    tgc: Annotated[float, Field(ge=0, le=40)] = 12.0
-    """Largest tilt of the time-gain compensation: grey levels added at the bottom and taken away at the top."""
+    tgc_db: Annotated[float, Field(ge=0, le=10)] = 2.8
+    """Largest tilt of the time-gain compensation, dB at the deepest row (12 grey levels)."""
 
 
 class ViewSpec(Config):
@@ -87,18 +88,18 @@ class View:
         shift: (right, down) fraction of the image side.
         angle: Rotation in degrees.
         scale: Zoom factor.
-        gain: Grey levels added.
-        gamma: Exponent of the grey curve on [0, 1].
-        tgc: Grey levels added at the bottom and taken away at the top.
+        gain_db: Change of receive gain, dB.
+        gamma: Exponent of the grey map.
+        tgc_db: Tilt of the time-gain compensation, dB at the deepest row.
     """
 
     flip: bool = False
     shift: tuple[float, float] = (0.0, 0.0)
     angle: float = 0.0
     scale: float = 1.0
-    gain: float = 0.0
+    gain_db: float = 0.0
     gamma: float = 1.0
-    tgc: float = 0.0
+    tgc_db: float = 0.0
 
 
 CENTRE_VIEW = View()
@@ -122,9 +123,9 @@ def draw_view(spec: ViewSpec, image_id: str, epoch: int) -> View:
         shift=(ranges.shift * draw[1], ranges.shift * draw[2]),
         angle=ranges.rotate_degrees * draw[3],
         scale=math.exp(math.log1p(ranges.zoom) * draw[4]),
-        gain=ranges.gain * draw[5],
+        gain_db=ranges.gain_db * draw[5],
         gamma=math.exp(ranges.log_gamma * draw[6]),
-        tgc=ranges.tgc * draw[7],
+        tgc_db=ranges.tgc_db * draw[7],
     )
 
 
@@ -140,12 +141,9 @@ def apply_view(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray
     """
     if view == CENTRE_VIEW:
         return pixels.copy()
-    moved = _move(np.ascontiguousarray(pixels[:, ::-1]) if view.flip else pixels, view)
-    toned = cv2.LUT(moved, _grey_curve(view.gain, view.gamma)).astype(np.int16)
-    toned += np.linspace(-view.tgc, view.tgc, len(moved)).round().astype(np.int16)[:, None]
-    result: np.ndarray = np.clip(toned, 0, 255).astype(np.uint8)
-    result[moved == 0] = 0
-    return result
+    moved = _move(operations.flip(pixels) if view.flip else pixels, view)
+    toned = operations.gamma(operations.gain(moved, view.gain_db), view.gamma)
+    return operations.tgc_tilt(toned, view.tgc_db)
 
 
 def epoch_order(spec: ViewSpec, epoch: int, count: int) -> Int[np.ndarray, " N"]:
@@ -186,10 +184,3 @@ def _move(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray, "S 
         output_shape=(side, side),
     )
     return moved
-
-
-def _grey_curve(gain: float, gamma: float) -> UInt8[np.ndarray, " 256"]:
-    levels = np.arange(256) / 255.0
-    curve = np.clip(np.round(255.0 * levels**gamma + gain), 1, 255)
-    curve[0] = 0
-    return curve.astype(np.uint8)

@@ -90,7 +90,7 @@ def fit(task: Task, config: TrainConfig, folder: Path) -> tuple[Progress, Runtim
     Raises:
         TrainingError: The loss is not finite, or a checkpoint does not fit.
     """
-    run = _Run(task, config, folder)
+    run = Trainer(task, config, folder)
     run.resume()
     while run.unfinished():
         started = time.perf_counter()
@@ -103,8 +103,14 @@ def fit(task: Task, config: TrainConfig, folder: Path) -> tuple[Progress, Runtim
     return run.progress, run.runtime
 
 
-class _Run:
-    """The parts of one fit(): network, average, optimiser, schedule and progress on one device."""
+class Trainer:
+    """The parts of one fit(): network, average, optimiser, schedule and progress on one device.
+
+    Args:
+        task: Network, objective, teacher and data.
+        config: Budget and optimiser.
+        folder: Run folder; ``runtime.json`` is written into it at once, the rest after every epoch.
+    """
 
     def __init__(self, task: Task, config: TrainConfig, folder: Path) -> None:
         self.task, self.config, self.folder = task, config, folder
@@ -127,6 +133,7 @@ class _Run:
 
     @property
     def world(self) -> int:
+        """Number of processes."""
         return int(self.accelerator.num_processes)
 
     @property
@@ -139,6 +146,7 @@ class _Run:
         return {"network": self.network} | ({} if self.average is None else {"average": self.average.module})
 
     def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
         path = self.folder / "checkpoints" / "last.safetensors"
         if path.exists():
             state = load_checkpoint(path, self._networks, self.optimizer)
@@ -148,12 +156,14 @@ class _Run:
                 say(f"  {self.task.name}: going on after epoch {self.progress.epoch}")
 
     def unfinished(self) -> bool:
+        """Whether budget and early stopping leave anything to do."""
         p, c = self.progress, self.config
         patience = c.early_stopping
         stale = patience is not None and p.epoch - p.best_epoch >= patience and p.epoch >= c.min_epochs
         return p.epoch < c.epochs and not (stale and p.epoch > 0)
 
     def train_epoch(self) -> dict[str, Any]:
+        """Train one epoch and return its mean losses."""
         epoch, c = self.progress.epoch, self.config
         self.wrapped.train()
         if c.freeze_batch_norm:
@@ -163,16 +173,24 @@ class _Run:
         what = f"{self.task.name} epoch {epoch + 1}/{c.epochs}"
         for step, batch in enumerate(track(prefetch(batches), what, self.steps, "steps", summary=False)):
             seed_step(c.seed, epoch, step, self.accelerator.process_index)
-            for name, value in self._step(batch, (epoch + step / self.steps) / c.epochs).items():
+            for name, value in self.step(batch, (epoch + step / self.steps) / c.epochs).items():
                 sums[name] = sums.get(name, 0.0) + value / self.steps
             if isinstance(self.schedule, OneCycleLR):
                 self.schedule.step()
             if self.average is not None:
                 self.average.update(self.network, step=epoch * self.steps + step)
+        if self.world > 1:  # each process saw its own part of every batch
+            means = self.accelerator.reduce(torch.tensor(list(sums.values()), dtype=torch.float64), reduction="mean")
+            sums = dict(zip(sums, means.tolist(), strict=True))
         loss = sums.pop("loss")
         return {"epoch": epoch + 1, "train_loss": loss, "terms": sums}
 
-    def _step(self, batch: Batch, progress: float) -> dict[str, float]:
+    def step(self, batch: Batch, progress: float) -> dict[str, float]:
+        """Take one optimiser step and return the loss and its parts before coefficients.
+
+        Raises:
+            TrainingError: The loss is not finite.
+        """
         device = self.accelerator.device
         batch = batch.to(device, self.runtime.layout)
         signal = None if self.task.teacher is None else self.task.teacher.signal(batch)
@@ -205,6 +223,7 @@ class _Run:
         return loss, {name: value.item() for name, value in zip(terms, reduced, strict=True)}
 
     def validate(self) -> dict[str, float]:
+        """Score the kept network on single centre views of the validation images."""
         logits = predict(self.kept, self.task.val_pixels, self.runtime, self.accelerator.device)
         truth, answer = self.task.val_stages, logits.argmax(1)
         scores = [
@@ -216,6 +235,7 @@ class _Run:
         return {"val_macro_f1": float(scores[0]), "val_balanced_accuracy": float(scores[1])}
 
     def conclude_epoch(self, entry: dict[str, Any]) -> None:
+        """Count the epoch, adapt the learning rate and write the checkpoint."""
         p = self.progress
         entry["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         p.epoch += 1
@@ -242,10 +262,12 @@ class _Run:
         save_checkpoint(checkpoints / "last.safetensors", self._networks, self.optimizer, state)
 
     def load_best(self) -> None:
+        """Put the best weights into the network."""
         self.accelerator.wait_for_everyone()
         self.network.load_state_dict(load_file(self.folder / "checkpoints" / "best.safetensors"))
 
     def narrate(self, entry: Mapping[str, Any], rate: float) -> None:
+        """Say how the epoch went."""
         if self.accelerator.is_main_process:
             left = (self.config.epochs - entry["epoch"]) * len(self.task.images) / rate
             say(

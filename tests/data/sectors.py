@@ -27,9 +27,9 @@ def draw_sector(
     return picture, mask
 
 
-def encode(picture: np.ndarray | Image.Image, format: str = "PNG", **options: object) -> bytes:
+def encode(picture: np.ndarray | Image.Image, kind: str = "PNG", **options: object) -> bytes:
     """Return the bytes of a picture file."""
     stream = BytesIO()
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    image.save(stream, format, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import zlib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, MPEG2MPML, RLELossless
+from pydicom.uid import MPEG2MPML, DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from fibrokd.data.dicom import candidates
 from fibrokd.data.dicom_pixels import codestream_size
@@ -139,7 +140,7 @@ def test_frames_taken_are_never_neighbours() -> None:
         chosen = candidates(count, policy)
         assert chosen
         assert all(0 <= index < count for index in chosen)
-        assert all(b - a >= 2 for a, b in zip(chosen, chosen[1:], strict=False))
+        assert all(b - a >= 2 for a, b in itertools.pairwise(chosen))
 
 
 # --------------------------------------------------------------------------- regions and identity
@@ -266,6 +267,7 @@ def test_damaged_objects_never_escape_as_another_error() -> None:
         to_bytes(palette(PICTURE, np.arange(256) * 257)),
         to_bytes(with_regions(region((4, 4, 90, 120)))),
     ]
+    reasons: set[str] = set()
     random = np.random.default_rng(2)
     for whole in wholes:
         for _ in range(60):
@@ -275,9 +277,11 @@ def test_damaged_objects_never_escape_as_another_error() -> None:
             try:
                 images = read_bytes(bytes(damaged), "damaged")
             except UnreadableImageError as error:
-                assert error.reason in REASONS
+                reasons.add(error.reason)
             else:
                 assert images[0].pixels.ndim == 2
+    assert reasons
+    assert reasons <= set(REASONS)
 
 
 def test_an_object_without_preamble_is_read() -> None:
@@ -291,10 +295,10 @@ def test_a_tiff_header_in_the_preamble_does_not_hide_the_object() -> None:
     assert true_format(b"II*\x00" + data[4:]) == "DICOM"
 
 
-@pytest.mark.parametrize("format", ["JPEG", "JPEG2000"])
-def test_the_size_inside_a_compressed_frame_is_found(format: str) -> None:
-    options = {"no_jp2": True} if format == "JPEG2000" else {"progressive": True}
-    assert codestream_size(encode(PICTURE, format, **options)) == PICTURE.shape
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG2000"])
+def test_the_size_inside_a_compressed_frame_is_found(kind: str) -> None:
+    options = {"no_jp2": True} if kind == "JPEG2000" else {"progressive": True}
+    assert codestream_size(encode(PICTURE, kind, **options)) == PICTURE.shape
     assert codestream_size(b"no codestream") is None
 
 

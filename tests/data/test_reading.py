@@ -41,12 +41,12 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF"])
-def test_lossless_formats_give_back_every_grey_level(format: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_formats_give_back_every_grey_level(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "misnamed.jpg"
-    file.write_bytes(encode(PICTURE, format))
+    file.write_bytes(encode(PICTURE, kind))
     (image,) = read(file)
-    assert image.format == format
+    assert image.format == kind
     np.testing.assert_array_equal(image.pixels, PICTURE)
 
 
@@ -89,8 +89,8 @@ def test_transparent_pixels_are_black() -> None:
 
 def test_sixteen_bits_become_their_high_byte_whatever_the_picture_uses() -> None:
     dark = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 2
-    for format in ("PNG", "TIFF"):
-        (image,) = read_bytes(encode(dark, format))
+    for kind in ("PNG", "TIFF"):
+        (image,) = read_bytes(encode(dark, kind))
         np.testing.assert_array_equal(image.pixels, (dark >> 8).astype(np.uint8))
 
 
@@ -170,9 +170,10 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
         assert caught.value.reason == "unreadable"
 
 
-@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "TIFF"])
-def test_no_damage_to_a_file_escapes_as_another_error(format: str) -> None:
-    whole = encode(PICTURE, format)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_no_damage_to_a_file_escapes_as_another_error(kind: str) -> None:
+    whole = encode(PICTURE, kind)
+    reasons: set[str] = set()
     random = np.random.default_rng(1)
     for _ in range(60):
         damaged = bytearray(whole)
@@ -181,9 +182,10 @@ def test_no_damage_to_a_file_escapes_as_another_error(format: str) -> None:
         try:
             images = read_bytes(bytes(damaged), "damaged")
         except UnreadableImageError as error:
-            assert error.reason in REASONS
+            reasons.add(error.reason)
         else:
             assert images[0].pixels.dtype == np.uint8
+    assert reasons <= set(REASONS)
 
 
 def test_a_refusal_survives_the_way_back_from_a_worker() -> None:
@@ -194,7 +196,7 @@ def test_a_refusal_survives_the_way_back_from_a_worker() -> None:
 
 
 def test_the_pixel_digest_sees_pixels_and_shape_but_not_the_container() -> None:
-    digests = {pixel_digest(read_bytes(encode(PICTURE, format))[0]) for format in ("PNG", "BMP", "TIFF")}
+    digests = {pixel_digest(read_bytes(encode(PICTURE, kind))[0]) for kind in ("PNG", "BMP", "TIFF")}
     assert len(digests) == 1
     other = UltrasoundImage(pixels=np.ascontiguousarray(PICTURE.reshape(80, 64)), format="PNG")
     assert pixel_digest(other) not in digests
@@ -210,4 +212,4 @@ def test_formats_are_known_by_content_and_compared_with_the_name() -> None:
     assert true_format(b"nothing") is None
     fits = [("a.PNG", "PNG", True), ("a.jpg", "PNG", False), ("a.tiff", "TIFF", True), ("IM0001", "DICOM", True)]
     fits += [("1.2.840.113", "DICOM", True), ("a.png", "DICOM", False), ("noname", "PNG", False)]
-    assert [extension_fits(name, format) for name, format, _ in fits] == [expected for *_, expected in fits]
+    assert [extension_fits(name, kind) for name, kind, _ in fits] == [expected for *_, expected in fits]

@@ -99,6 +99,16 @@ def test_the_published_protocol_is_stamped_and_its_leak_measured():
     assert findings_of(table).leak.twins == 0
 
 
+def test_the_inflation_table_says_what_a_loose_split_gains_in_points():
+    order = np.random.default_rng(3).integers(0, 256, (PATIENTS, 48, 48), dtype=np.uint8)
+    told = findings_of(cohort(), thumbnails=np.repeat(order, FRAMES, axis=0)).as_json()
+    levels, points = told["controls"]["thumbnail_1nn"], told["inflation_points"]["thumbnail_1nn"]
+    assert points["all"] == 0
+    gap = levels["random"]["accuracy"]["value"] - levels["all"]["accuracy"]["value"]
+    assert points["random"] == pytest.approx(100 * gap, abs=0.06)
+    assert points["random"] > 40
+
+
 def test_broken_files_and_missing_controls_are_named():
     broken = judge(findings_of(cohort(), refused={"truncated": 20}, files=320))
     assert codes(broken) == {"quarantined"}

@@ -1,6 +1,10 @@
 """Step prepare: every file accounted for, the same folder whatever the workers, and no work done twice."""
 
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +22,7 @@ from fibrokd.pipeline.prepare import PrepareConfig, run
 from fibrokd.stages import METAVIR
 
 PATIENTS, FRAMES = 40, 2
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -110,6 +115,21 @@ def test_an_interrupted_run_goes_on_without_reading_finished_files_again(images,
     before = len(calls)
     assert run(config(images), tmp_path / "out") == resumed
     assert len(calls) == before
+
+
+@pytest.mark.slow  # starts an interpreter, which is killed
+def test_a_killed_run_ends_as_if_never_killed(images, tmp_path):
+    out = tmp_path / "out"
+    command = (
+        "import sys; from tests.pipeline.test_prepare import config, run; from pathlib import Path;"
+        f"run(config({str(images)!r}), Path({str(out)!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT)
+    while process.poll() is None and not list((out / ".shards").glob("0*.npz")):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert run(config(images), out).outputs == run(config(images), tmp_path / "fresh").outputs
 
 
 def test_changed_inputs_or_settings_are_not_mixed_into_an_old_folder(images, tmp_path):

@@ -75,6 +75,7 @@ def test_the_exported_network_answers_as_pytorch_does(network):
         np.testing.assert_allclose(engine.run(images), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_releasing_twice_gives_the_same_bundle_and_names_no_machine(released, inputs, tmp_path):
     run(ReleaseConfig(**inputs, name="tiny demo"), tmp_path / "again")
     assert Bundle.open(tmp_path / "again").digest == Bundle.open(released).digest

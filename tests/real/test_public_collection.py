@@ -71,7 +71,7 @@ def test_the_collection_is_unfit_and_the_reasons_say_why(alone, informed):
 def test_the_published_split_is_stamped_and_its_leak_measured(request, tmp_path):
     folder = tmp_path / "out"
     integrity = prepare(request, folder, "grouping=stem", "controls.enabled=false")
-    assert integrity["leak"]["twins"] > 0.9
+    assert integrity["leak"]["twins"] > 0.85  # 60 % of the files are in training
     assert integrity["groups"]["count"] == 6311
     assert len(integrity["groups"]["mixed_stage"]) == 12
     stamp = json.loads((folder / "dataset.json").read_text())["stamp"]

@@ -16,6 +16,7 @@ from fibrokd.phantom.patients import DIFFICULTIES, make_patient
 from fibrokd.serving import predictor as module
 from fibrokd.serving.bundle import Bundle
 from fibrokd.serving.predictor import Predictor, softmax
+from fibrokd.stages import METAVIR
 from tests.serving.bundles import bundle_in_memory, oracle, png, speckle
 
 
@@ -99,11 +100,16 @@ def test_memory_does_not_grow_with_the_number_of_files(predictor, tmp_path):
 
 def test_every_frame_of_a_dicom_cine_gets_its_own_answer(predictor):
     patient = make_patient(1, 0, 2, DIFFICULTIES["easy"])
-    frames = [speckle(mean, side=128, seed=mean) for mean in (77, 128, 178)]
+    # Blocks of 2 × 2 pixels keep their contrast when 128 px become 64.
+    frames = [speckle(60 + 14 * k, seed=k).repeat(2, axis=0).repeat(2, axis=1) for k in range(10)]
     source = Source(cohort="test", patient=patient, clip=0, frame=0, overlay=False)
     stagings = predictor.predict_bytes(cine(frames, source, quality=95), "cine.dcm")
-    assert [staging.stage for staging in stagings] == ["F1", "F2", "F3"]
-    assert [staging.frame for staging in stagings] == [0, 1, 2]
+    assert len(stagings) >= 3
+    assert [staging.frame for staging in stagings] == sorted({staging.frame for staging in stagings})
+    for staging in stagings:
+        expected = oracle(float(staging.network_view.mean()) / 255)
+        assert staging.stage == METAVIR.names[int(expected.argmax())]
+        assert abs(float(staging.original.mean()) - (60 + 14 * staging.frame)) < 3
 
 
 @pytest.mark.parametrize("data", [b"", b"hello, I am a text file", b"\x89PNG\r\n\x1a\n cut", b"%PDF-1.7"])

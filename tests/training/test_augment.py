@@ -41,8 +41,8 @@ def test_drawn_views_stay_inside_their_ranges(seed, image, epoch):
     assert abs(view.angle) <= ranges.rotate_degrees
     assert abs(np.log(view.scale)) <= np.log1p(ranges.zoom) + 1e-12
     assert max(map(abs, view.shift)) <= ranges.shift
-    assert abs(view.gain) <= ranges.gain
-    assert abs(view.tgc) <= ranges.tgc
+    assert abs(view.gain_db) <= ranges.gain_db
+    assert abs(view.tgc_db) <= ranges.tgc_db
     assert abs(np.log(view.gamma)) <= ranges.log_gamma + 1e-12
 
 
@@ -63,14 +63,14 @@ def test_a_flip_is_its_own_inverse(speckle):
 
 
 def test_black_outside_the_fan_stays_black_under_every_photometric_change(speckle):
-    changed = apply_view(speckle, View(gain=15.0, gamma=0.8, tgc=12.0))
+    changed = apply_view(speckle, View(gain_db=3.5, gamma=0.8, tgc_db=2.8))
     assert (changed[speckle == 0] == 0).all()
     assert changed[speckle > 0].mean() > speckle[speckle > 0].mean()
 
 
 def test_tgc_darkens_the_top_and_brightens_the_bottom():
     flat = np.full((64, 64), 100, np.uint8)
-    tilted = apply_view(flat, View(tgc=12.0)).astype(int)
+    tilted = apply_view(flat, View(tgc_db=2.8)).astype(int)
     assert tilted[0].mean() == 88
     assert tilted[-1].mean() == 112
     assert (np.diff(tilted[:, 0]) >= 0).all()

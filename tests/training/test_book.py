@@ -106,7 +106,7 @@ def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(prepared, teacher,
     [
         ViewSpec(seed=6, mixup_alpha=0.4),
         ViewSpec(seed=5, mixup_alpha=0.2),
-        ViewSpec(seed=5, mixup_alpha=0.4, augment=AugmentSpec(gain=1.0)),
+        ViewSpec(seed=5, mixup_alpha=0.4, augment=AugmentSpec(gain_db=1.0)),
     ],
 )
 def test_a_student_with_other_views_is_refused(prepared, trajectory, views):

@@ -75,7 +75,7 @@ def test_a_run_cut_after_any_epoch_ends_with_the_same_weights(prepared, tmp_path
     class KilledError(Exception):
         pass
 
-    saved = loop._Run.conclude_epoch
+    saved = loop.Trainer.conclude_epoch
     for cut in (1, 3):
 
         def conclude(self, entry, cut=cut):
@@ -83,10 +83,10 @@ def test_a_run_cut_after_any_epoch_ends_with_the_same_weights(prepared, tmp_path
             if self.progress.epoch == cut:
                 raise KilledError
 
-        monkeypatch.setattr(loop._Run, "conclude_epoch", conclude)
+        monkeypatch.setattr(loop.Trainer, "conclude_epoch", conclude)
         with pytest.raises(KilledError):
             fit(make_task(prepared, backbone="mobilenetv3_small"), config, tmp_path / "cut")
-    monkeypatch.setattr(loop._Run, "conclude_epoch", saved)
+    monkeypatch.setattr(loop.Trainer, "conclude_epoch", saved)
     resumed = make_task(prepared, backbone="mobilenetv3_small")
     fit(resumed, config, tmp_path / "cut")
     wanted = whole.network.state_dict()
@@ -107,7 +107,7 @@ def test_a_damaged_checkpoint_is_refused_and_named(prepared, tmp_path):
 
 
 def test_early_stopping_waits_for_its_patience_and_for_min_epochs(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop._Run, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
+    monkeypatch.setattr(loop.Trainer, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
     stopped, _ = fit(make_task(prepared), make_config(epochs=9, early_stopping=2), tmp_path / "a")
     assert (stopped.epoch, stopped.best_epoch) == (3, 1)
     later, _ = fit(make_task(prepared), make_config(epochs=9, early_stopping=2, min_epochs=5), tmp_path / "b")
@@ -122,7 +122,7 @@ def test_the_best_epoch_is_kept_not_the_last(prepared, tmp_path, monkeypatch):
         weights.append({k: v.clone() for k, v in self.network.state_dict().items()})
         return {"val_macro_f1": next(scores), "val_balanced_accuracy": 0.0}
 
-    monkeypatch.setattr(loop._Run, "validate", validate)
+    monkeypatch.setattr(loop.Trainer, "validate", validate)
     task = make_task(prepared)
     progress, _ = fit(task, make_config(epochs=3), tmp_path)
     assert progress.best_epoch == 2
@@ -130,7 +130,7 @@ def test_the_best_epoch_is_kept_not_the_last(prepared, tmp_path, monkeypatch):
 
 
 def test_plateaus_lower_the_learning_rate(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop._Run, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
+    monkeypatch.setattr(loop.Trainer, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
     progress, _ = fit(make_task(prepared), make_config(schedule=PlateauConfig(patience=0, factor=0.5)), tmp_path)
     rates = [entry["learning_rate"] for entry in progress.history]
     assert rates == [3e-3, 3e-3, 1.5e-3, 0.75e-3]
