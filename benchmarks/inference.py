@@ -27,7 +27,8 @@ from fibrokd.data.reading import read_bytes
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.patients import DIFFICULTIES, make_patient
 from fibrokd.pipeline.release import export_onnx
-from fibrokd.serving.bundle import Bundle, BundleCard, NetworkCard, StagesCard
+from fibrokd.serving.bundle import Bundle
+from fibrokd.serving.card import BundleCard, NetworkCard, StagesCard
 from fibrokd.serving.engine import Engine, available_cores
 from fibrokd.serving.predictor import Predictor
 from fibrokd.stages import METAVIR

@@ -25,6 +25,8 @@ SHORTCUT_CAUTION = 0.10
 MIN_GROUPS = 20
 """With fewer independent groups per stage, one unusual patient moves the result by more than 5 points."""
 
+_READABLE_BUT_REFUSED = frozenset(["no_label", "ambiguous_label", "mixed_stage_group"])
+
 PUBLISHED_PROTOCOL = "published protocol: file-stem groups only; not leak-safe"
 
 
@@ -170,13 +172,19 @@ def _cohort(findings: Findings) -> Iterator[Reason]:
 # --------------------------------------------------------------------------- files
 def _files(findings: Findings) -> Iterator[Reason]:
     collection = findings.collection
-    refused = sum(collection.refused.values())
-    if refused > 0.01 * collection.files:
-        kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(collection.refused.items()))
+    unread = {reason: n for reason, n in collection.refused.items() if reason not in _READABLE_BUT_REFUSED}
+    if unread:
+        kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(unread.items()))
         yield Reason(
-            "quarantined", "caution", refused,
-            f"{refused} of {collection.files} files could not be used ({kinds}); if they are not a random part, "
-            "results are biased.",
+            "unreadable", "caution", sum(unread.values()),
+            f"{sum(unread.values())} of {collection.files} files could not be read ({kinds}); if they are not a random "
+            "part, results are biased.",
+        )  # fmt: skip
+    left_out = sum(collection.refused.values()) - sum(unread.values())
+    if left_out > 0.01 * collection.files:
+        yield Reason(
+            "left_out", "caution", left_out,
+            f"{left_out} of {collection.files} files were left out because their label is missing or contradicted.",
         )  # fmt: skip
     wrong = int((collection.table["extension_ok"].astype(str) == "0").sum())
     if wrong > 0.01 * len(collection.table):

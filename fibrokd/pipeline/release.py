@@ -7,7 +7,6 @@ Shape letters: N batch, K stages, S side of the network input.
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
-from PIL import Image
 from pydantic import Field
 
 import fibrokd
@@ -25,19 +23,16 @@ from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.preprocess import as_network_input
 from fibrokd.errors import ArtifactError, BundleError
-from fibrokd.phantom.clip import Clip
-from fibrokd.phantom.patients import DIFFICULTIES, make_patient
 from fibrokd.progress import say, track
-from fibrokd.serving.bundle import Bundle, BundleCard, GoldenCase, NetworkCard, StagesCard, write_bundle
-from fibrokd.serving.predictor import Predictor, Staging, softmax
-from fibrokd.stages import METAVIR
+from fibrokd.serving.bundle import Bundle, write_bundle
+from fibrokd.serving.card import BundleCard, NetworkCard, StagesCard
+from fibrokd.serving.golden import golden_cases
+from fibrokd.serving.predictor import Predictor, softmax
 
 if TYPE_CHECKING:
     from fibrokd.training.networks import StagingNetwork
 
 BATCH = 32
-_ATTEMPTS = 50
-_GOLDEN_SIDE = 384
 
 
 class ReleaseConfig(Config):
@@ -99,7 +94,10 @@ def run(config: ReleaseConfig, out: Path) -> Record:
     parity = compare(network, Predictor(bundle), prepared)
     _require_parity(parity, config.tolerance)
     bundle = replace(bundle, card=bundle.card.model_copy(update={"parity": parity}))
-    bundle = replace(bundle, golden=golden_cases(bundle, network, config))
+    golden = golden_cases(
+        bundle, lambda views: torch_probabilities(network, views), config.golden_per_stage, config.golden_seed
+    )
+    bundle = replace(bundle, golden=golden)
     names = write_bundle(out, bundle)
     Bundle.open(out)
     say(f"release: {out} agrees with PyTorch within {parity['largest_difference']:.1e} on {parity['images']} images")
@@ -222,7 +220,7 @@ def _require_parity(parity: dict[str, Any], tolerance: float) -> None:
         )
 
 
-# --------------------------------------------------------------------------- card and golden cases
+# --------------------------------------------------------------------------- card
 def _card(config: ReleaseConfig, network: StagingNetwork, prepared: Prepared) -> BundleCard:
     card = read_json(config.student / "card.json")
     scale = prepared.scale
@@ -263,69 +261,3 @@ def _headline(config: ReleaseConfig) -> dict[str, Any]:
         )
     test: dict[str, Any] = found["test"]
     return test
-
-
-def golden_cases(bundle: Bundle, network: StagingNetwork, config: ReleaseConfig) -> tuple[GoldenCase, ...]:
-    """Render the golden cases: phantoms of every stage that pass the gates, and one picture that must be refused.
-
-    The expected answer is the Predictor's own, from the PNG bytes, and must agree with PyTorch.
-
-    Raises:
-        BundleError: The Predictor disagrees with PyTorch, or no rendered phantom passes the gates.
-    """
-    predictor = Predictor(bundle)
-    found = []
-    for stage, name in enumerate(bundle.scale.names):
-        cases = _staged(predictor, stage, config)
-        for number in range(config.golden_per_stage):
-            png, staging = next(cases, (b"", None))
-            if staging is None or staging.network_view is None:
-                raise BundleError(
-                    f"Expected {config.golden_per_stage} rendered phantom(s) of {name} to pass the gates, found fewer "
-                    f"in {_ATTEMPTS} attempts.",
-                    "Lower `min_confidence` of the preprocessing, or keep the whole frame (`crop: full`).",
-                )
-            _require_agreement(staging, torch_probabilities(network, staging.network_view[None]), config.tolerance)
-            found.append(
-                GoldenCase(
-                    f"case_{name}_{number}.png", png, f"Phantom rendered at stage {name}"
-                    + (f" ({number + 1})" if number else ""), staging.outcome, staging.probabilities,
-                )
-            )  # fmt: skip
-    png = _encode(_dark_room())
-    [refused] = predictor.predict_bytes(png, "golden")
-    return (*found, GoldenCase("case_refused.png", png, "No scan: a dark screen", refused.outcome, {}))
-
-
-def _staged(predictor: Predictor, stage: int, config: ReleaseConfig) -> Iterator[tuple[bytes, Staging]]:
-    difficulty = DIFFICULTIES["easy"]
-    for number in range(_ATTEMPTS):
-        # METAVIR's five stages spread over whatever scale the bundle has.
-        severity = round(stage * (len(METAVIR) - 1) / (len(predictor.bundle.scale) - 1))
-        patient = make_patient(1000 * stage + number, config.golden_seed, severity, difficulty)
-        png = _encode(Clip(patient).frame(size=_GOLDEN_SIDE))
-        [staging] = predictor.predict_bytes(png, "golden")
-        if staging.outcome == "stage":
-            yield png, staging
-
-
-def _require_agreement(staging: Staging, reference: Float[np.ndarray, "1 K"], tolerance: float) -> None:
-    difference = float(np.abs(np.array(list(staging.probabilities.values())) - reference[0]).max())
-    if not difference <= tolerance:
-        raise BundleError(
-            f"The Predictor deviates by {difference:.2e} from PyTorch in a golden case; at most {tolerance:.0e} is "
-            "accepted.",
-            "Nothing was released; report the versions of torch, onnx and onnxruntime.",
-        )
-
-
-def _dark_room() -> UInt8[np.ndarray, "H W"]:
-    pixels = np.zeros((_GOLDEN_SIDE, _GOLDEN_SIDE), np.uint8)
-    pixels[8:14, 8:60] = 180  # a line of text, as a scanner in standby shows
-    return pixels
-
-
-def _encode(pixels: UInt8[np.ndarray, "H W"]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()

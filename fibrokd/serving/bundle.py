@@ -23,92 +23,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
 
 from fibrokd.artifacts import RECORD, digest_bytes, digest_json, write_bytes, write_text
-from fibrokd.config import Config, parse_config
-from fibrokd.data.preprocess import PreprocessSpec
+from fibrokd.config import parse_config
 from fibrokd.errors import BundleError, ConfigError, LabelError
+from fibrokd.serving.card import FORMAT, BundleCard
 from fibrokd.stages import StageScale
 
-FORMAT = 1
 CARD = "bundle.json"
 NETWORK = "network.onnx"
 EXPECTED = "golden/expected.json"
 
 _RESTORE = "Restore the bundle from its release, or run `fibrokd release` again into a new folder."
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
-
-
-class StagesCard(Config):
-    """The label space of the network: its answers are given that the stage is one of these."""
-
-    names: tuple[str, ...]
-    """Stage names from least to most severe; column k of the network's output belongs to name k."""
-
-    cutoffs: tuple[int, ...]
-    """Indices k of the end points "stage ≥ k"."""
-
-
-class NetworkCard(Config):
-    """What the ONNX file expects and answers."""
-
-    backbone: str
-    """Name of the architecture."""
-
-    parameters: Annotated[int, Field(ge=0)]
-    """Trainable numbers of the network."""
-
-    opset: Annotated[int, Field(ge=1)]
-    """ONNX operator set."""
-
-    input: str = "image"
-    """Input name: float32 [N, 1, S, S], grey levels divided by 255."""
-
-    output: str = "logits"
-    """Output name: float32 [N, K], before softmax."""
-
-    precision: str = "fp32"
-    """Arithmetic the parity figures were taken with."""
-
-
-class BundleCard(Config):
-    """Content of bundle.json, apart from its own digest."""
-
-    format: int = FORMAT
-    """Version of the bundle format."""
-
-    name: str
-    """Name of the release."""
-
-    created_by: str
-    """Version of fibrokd that wrote the bundle."""
-
-    stages: StagesCard
-    """Label space and cut-offs."""
-
-    preprocess: PreprocessSpec
-    """What is done to every image before the network sees it."""
-
-    network: NetworkCard
-    """The network's interface."""
-
-    tolerance: Annotated[float, Field(gt=0, le=0.01)] = 1e-4
-    """Largest accepted difference of a probability, in parity and in the golden cases."""
-
-    stamp: dict[str, Any]
-    """Integrity stamp of the training data: verdict, grouping, reasons, synthetic."""
-
-    card: dict[str, Any]
-    """Model card: what it was trained on, headline metrics, intended use."""
-
-    parity: dict[str, Any]
-    """PyTorch against the exported network on the test split: images, largest difference, stage flips."""
-
-    files: dict[str, str]
-    """sha256 of every other file, by relative POSIX path."""
 
 
 @dataclass(frozen=True)

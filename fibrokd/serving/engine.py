@@ -13,7 +13,7 @@ import onnxruntime as ort
 from jaxtyping import Float32
 
 from fibrokd.errors import BundleError
-from fibrokd.serving.bundle import NetworkCard
+from fibrokd.serving.card import NetworkCard
 
 
 def available_cores() -> int:

@@ -110,9 +110,10 @@ def test_the_inflation_table_says_what_a_loose_split_gains_in_points():
 
 
 def test_broken_files_and_missing_controls_are_named():
-    broken = judge(findings_of(cohort(), refused={"truncated": 20}, files=320))
-    assert codes(broken) == {"quarantined"}
-    assert "20 of 320" in broken.reasons[0].text
+    broken = judge(findings_of(cohort(), refused={"truncated": 2, "no_label": 1}, files=303))
+    assert codes(broken) == {"unreadable"}
+    assert "2 of 303" in broken.reasons[0].text
+    assert codes(judge(findings_of(cohort(), refused={"no_label": 20}, files=320))) == {"left_out"}
     assert codes(judge(findings_of(cohort(), controls=ControlsConfig(enabled=False)))) == {"no_controls"}
 
 

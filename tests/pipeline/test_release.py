@@ -11,6 +11,7 @@ from fibrokd.errors import ArtifactError, BundleError
 from fibrokd.pipeline import release
 from fibrokd.pipeline.release import ReleaseConfig, export_onnx, run
 from fibrokd.serving.bundle import Bundle
+from fibrokd.serving.card import NetworkCard
 from fibrokd.serving.engine import Engine
 from fibrokd.serving.verify import verify
 from tests.factories import write_prepared
@@ -67,7 +68,7 @@ def test_the_exported_network_answers_as_pytorch_does(network):
     import torch
 
     data = export_onnx(network, 48, 18)
-    engine = Engine(data, release.NetworkCard(backbone="tiny", parameters=1, opset=18), 5)
+    engine = Engine(data, NetworkCard(backbone="tiny", parameters=1, opset=18), 5)
     for count in (1, 2, 7):
         images = np.random.default_rng(count).random((count, 1, 48, 48), dtype=np.float32)
         with torch.inference_mode():

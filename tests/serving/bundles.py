@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.serving.bundle import Bundle, BundleCard, GoldenCase, NetworkCard, StagesCard, write_bundle
+from fibrokd.serving.bundle import Bundle, GoldenCase, write_bundle
+from fibrokd.serving.card import BundleCard, NetworkCard, StagesCard
 from fibrokd.serving.predictor import Predictor
 from fibrokd.stages import METAVIR
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fibrokd.errors import BundleError
-from fibrokd.serving.bundle import NetworkCard
+from fibrokd.serving.card import NetworkCard
 from fibrokd.serving.engine import Engine, available_cores
 from tests.serving.bundles import brightness_network
 

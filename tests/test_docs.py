@@ -1,0 +1,60 @@
+"""What the documents say is true of the tree: links, commands, configurations, and what must never be committed."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fibrokd.cli import cli
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def _tracked():
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\n") if name and (ROOT / name).is_file()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_relative_link_leads_somewhere(document):
+    for target in re.findall(r"\]\(([^)#\s]+)\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_and_configuration_that_is_named_exists(document):
+    text = document.read_text(encoding="utf-8")
+    commands = {info.name for info in cli.registered_commands}
+    for name in re.findall(r"(?:^|`)(?:\.venv/bin/)?fibrokd ([a-z][a-z-]+)\b", text, flags=re.MULTILINE):
+        assert name in commands, name
+    for name in re.findall(r"configs/[\w/]+\.yaml", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_makefile_offers_what_the_readme_names():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    assert named <= targets
+    assert {"setup", "demo", "app", "test", "test-all", "check", "lock"} <= targets
+
+
+def test_no_registry_address_no_absolute_path_and_nothing_large_is_committed():
+    for path in _tracked():
+        assert path.stat().st_size < 1_000_000, path
+        if path.suffix in {".png", ".jpg"}:
+            continue
+        text = path.read_text(encoding="utf-8")
+        if path.suffix in {".lock", ".toml", ".yaml", ".yml"} or path.name in {"Makefile", "run"}:
+            assert not re.search(r"https?://", text), path
+        assert not re.search(r"--(index-url|extra-index-url|find-links)[ =]", text) or path == Path(__file__), path
+        if path.suffix in {".py", ".yaml", ".json", ".csv", ".toml", ".lock"} and path != Path(__file__):
+            assert not re.search(r"[\"' ](/root/|/work/)", text), path
+
+
+def test_the_changelog_has_an_unreleased_block():
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
