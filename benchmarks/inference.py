@@ -1,10 +1,11 @@
 """What a bedside answer costs: decode-to-answer of one PNG ÷ the bare engine, and PyTorch eager ÷ the engine.
 
-MobileNetV3-Small at 224 px with random weights, single images, all timed in one run with interleaved repetitions,
-medians of wall time; ``cpu_ratio`` is the same of processor time, which a busy machine distorts less. The bare engine
-is ``InferenceSession.run`` on a tensor that is ready; decode-to-answer is ``Predictor.predict_bytes`` on the bytes of a
-rendered phantom PNG: decode, find the fan, crop, resize, gates, network, softmax.
-``python benchmarks/inference.py [--side 256] [--repeats 60]``; the last line is one JSON object.
+MobileNetV3-Small at 224 px with random weights, single images, all timed in one run in interleaved turns, medians of
+wall time; ``cpu_ratio`` is the same of processor time, which a busy machine distorts less. Both engines use the same
+number of threads (``--threads``, stated in the result). The bare engine is ``InferenceSession.run`` on a tensor that is
+ready; decode-to-answer is ``Predictor.predict_bytes`` on the bytes of a rendered phantom PNG: decode, find the fan,
+crop, resize, gates, network, softmax.
+``python benchmarks/inference.py [--side 256] [--repeats 200] [--threads 1]``; the last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ from PIL import Image
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.preprocess import PreprocessSpec, as_network_input, preprocess
 from fibrokd.data.reading import read_bytes
-from fibrokd.phantom.clip import Clip
-from fibrokd.phantom.patients import DIFFICULTIES, make_patient
+from fibrokd.phantom.cohort import render_case
 from fibrokd.pipeline.release import export_onnx
 from fibrokd.serving.bundle import Bundle
 from fibrokd.serving.card import BundleCard, NetworkCard, StagesCard
@@ -57,10 +57,11 @@ def main() -> None:
     """Time everything and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=256, help="side of the PNG, pixels")
-    parser.add_argument("--repeats", type=int, default=60)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=1, help="of ONNX Runtime and of PyTorch alike")
     arguments = parser.parse_args()
-    torch.set_num_threads(available_cores())
-    wall, cpu = interleaved(timed(workload(arguments.side)), arguments.repeats)
+    torch.set_num_threads(arguments.threads)
+    wall, cpu = interleaved(timed(workload(arguments.side), arguments.threads), arguments.repeats)
     result = {
         "ratio": round(wall["decode_to_answer"] / wall["engine"], 3),
         "torch_ratio": round(wall["torch_eager"] / wall["engine"], 3),
@@ -69,7 +70,8 @@ def main() -> None:
         "backbone": "mobilenetv3_small",
         "size_px": SIZE,
         "png_side_px": arguments.side,
-        "threads": available_cores(),
+        "threads": arguments.threads,
+        "cores": available_cores(),
         "repeats": arguments.repeats,
         **{f"{name}_ms": round(1e3 * value, 3) for name, value in wall.items()},
         **{f"{name}_cpu_ms": round(1e3 * value, 3) for name, value in cpu.items()},
@@ -92,20 +94,19 @@ def workload(side: int) -> Workload:
         files={},
     )
     stream = io.BytesIO()
-    frame = Clip(make_patient(1, 0, 3, DIFFICULTIES["easy"])).frame(size=side)
-    Image.fromarray(frame).save(stream, "PNG")
+    Image.fromarray(render_case(3, 0, 2, side, "easy")).save(stream, "PNG")
     return Workload(network, Bundle(card, export_onnx(network, SIZE, 18), ()), stream.getvalue())
 
 
-def timed(work: Workload) -> dict[str, Callable[[], object]]:
+def timed(work: Workload, threads: int) -> dict[str, Callable[[], object]]:
     """Return what is timed, by name; the parts of decode-to-answer are timed as well, to show where time goes."""
-    predictor = Predictor(work.bundle)
+    predictor = Predictor(work.bundle, threads)
     [staging] = predictor.predict_bytes(work.png, "benchmark.png")
     if staging.outcome != "stage" or staging.network_view is None:
         raise SystemExit(f"the benchmark image was refused: {staging.reasons}")
     batch = as_network_input(staging.network_view[None])
     tensor = torch.from_numpy(batch)
-    engine = Engine(work.bundle.network, work.bundle.card.network, len(METAVIR))
+    engine = Engine(work.bundle.network, work.bundle.card.network, len(METAVIR), threads)
     [image] = read_bytes(work.png, "benchmark.png")
     spec = work.bundle.card.preprocess
 

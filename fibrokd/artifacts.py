@@ -8,6 +8,7 @@ Digests cover content only, never wall times, hosts or paths.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -17,6 +18,7 @@ import resource
 import subprocess
 import tempfile
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Any
 from fibrokd.errors import ArtifactError
 
 RECORD = "record.json"
+_TEMPORARY = ".tmp-"
 _VERSIONED = ("fibrokd", "numpy", "scipy", "pillow", "pydicom", "scikit-learn", "torch", "timm", "onnxruntime")
 
 
@@ -58,7 +61,7 @@ def digest_json(data: Any) -> str:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_TEMPORARY}{path.name}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -142,12 +145,14 @@ class StepRun:
         record: The record as it stands on disk.
         resumed: An earlier, unfinished attempt with the same identity was found.
         started: Monotonic start time, seconds.
+        lock: Keeps other processes out of the folder while this object lives.
     """
 
     folder: Path
     record: Record
     resumed: bool
     started: float
+    lock: _Lock | None = None
 
     @property
     def finished(self) -> bool:
@@ -168,13 +173,16 @@ class StepRun:
             inputs=self.record.inputs,
             outputs=digests,
             finished=True,
-            facts={**_surroundings(), "wall_seconds": round(time.perf_counter() - self.started, 3), **facts},
+            facts={**_surroundings(), "wall_seconds": round(time.perf_counter() - self.started, 3)}
+            | {"resumed": self.resumed, **facts},
         )
         _write_record(self.folder, record)
         return record
 
 
-def begin(folder: Path, step: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StepRun:
+def begin(
+    folder: Path, step: str, config: Mapping[str, Any], inputs: Mapping[str, str], exclusive: bool = True
+) -> StepRun:
     """Open ``folder`` for a step: new, resumable, or already finished with the same identity.
 
     Args:
@@ -182,11 +190,17 @@ def begin(folder: Path, step: str, config: Mapping[str, Any], inputs: Mapping[st
         step: Name of the step.
         config: Resolved configuration as JSON data, without input paths.
         inputs: Digests of the inputs by name.
+        exclusive: Keep other processes out; False for the helpers of a process that holds the folder already.
 
     Raises:
-        ArtifactError: The folder holds something else, or was made with another configuration or other inputs.
+        ArtifactError: The folder holds something else, was made with another configuration or other inputs, or
+            another process is at work in it.
     """
     wanted = Record(step=step, config=config, inputs=dict(inputs))
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _Lock(folder) if exclusive else None
+    if exclusive:
+        _sweep(folder)
     if (folder / RECORD).exists():
         found = read_record(folder)
         if found.identity != wanted.identity:
@@ -196,15 +210,14 @@ def begin(folder: Path, step: str, config: Mapping[str, Any], inputs: Mapping[st
             )
         if found.finished:
             check_outputs(folder, found)
-        return StepRun(folder, found, resumed=not found.finished, started=time.perf_counter())
-    if folder.exists() and any(folder.iterdir()):
+        return StepRun(folder, found, resumed=not found.finished, started=time.perf_counter(), lock=lock)
+    if any(folder.iterdir()):
         raise ArtifactError(
             f"Expected {folder} to be empty or a {step} run folder, found other files without a {RECORD}.",
             "Choose another OUT; nothing is overwritten.",
         )
-    folder.mkdir(parents=True, exist_ok=True)
     _write_record(folder, wanted)
-    return StepRun(folder, wanted, resumed=False, started=time.perf_counter())
+    return StepRun(folder, wanted, resumed=False, started=time.perf_counter(), lock=lock)
 
 
 def read_record(folder: Path) -> Record:
@@ -258,6 +271,27 @@ def check_outputs(folder: Path, record: Record) -> None:
             )
 
 
+class _Lock:
+    """An advisory lock on a folder; released when the object or its process goes, however it goes."""
+
+    def __init__(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ArtifactError(
+                f"Expected nobody else at work in {folder}, found another process that holds it.",
+                "Wait until it has finished, or choose another OUT.",
+            ) from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove half-written files of an attempt that was killed."""
+    for leftover in folder.rglob(f"{_TEMPORARY}*"):
+        leftover.unlink(missing_ok=True)
+
+
 def _write_record(folder: Path, record: Record) -> None:
     write_json(folder / RECORD, asdict(record))
 
@@ -291,10 +325,10 @@ def _surroundings() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Commit of the code that ran, when it runs from a checkout."""
+    """Commit of the code that ran, with ``-dirty`` where it was altered; None outside a checkout."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],  # noqa: S607
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607
             capture_output=True, text=True, timeout=5, check=False,
         )  # fmt: skip
         return done.stdout.strip() or None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -15,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from fibrokd import __version__
-from fibrokd.errors import FibroKDError
+from fibrokd.errors import ConfigError, FibroKDError
 
 
 class Step(NamedTuple):
@@ -24,15 +25,18 @@ class Step(NamedTuple):
     module: str
     config: str
     help: str
+    several_processes: bool = False
 
 
 STEPS = {
     "run": Step("run", "RunConfig", "One configuration through all steps; finished steps are not redone."),
     "phantom": Step("phantom", "PhantomConfig", "Render a synthetic cohort whose truth is known."),
     "prepare": Step("prepare", "PrepareConfig", "Read images, group them, split them, and judge whether they leak."),
-    "teach": Step("teach", "TeachConfig", "Train a teacher."),
+    "teach": Step("teach", "TeachConfig", "Train a teacher.", several_processes=True),
     "write-book": Step("write_book", "WriteBookConfig", "Let the teacher answer every training view once."),
-    "distill": Step("distill", "DistillConfig", "Train a student from a book, a live teacher, or neither."),
+    "distill": Step(
+        "distill", "DistillConfig", "Train a student from a book, a live teacher, or neither.", several_processes=True
+    ),
     "assess": Step("assess", "AssessConfig", "Predict held-out patients; write metrics and the report."),
     "release": Step("release", "ReleaseConfig", "Export a student, prove parity, and write a bundle."),
 }
@@ -57,6 +61,11 @@ def _add_step(name: str, step: Step) -> None:
     ) -> None:
         from fibrokd.config import load_config
 
+        if not step.several_processes and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(
+                f"Expected one process for '{name}', found {os.environ['WORLD_SIZE']} (accelerate launch).",
+                "Only teach and distill train in several processes; start this step by itself.",
+            )
         module = importlib.import_module(f"fibrokd.pipeline.{step.module}")
         module.run(load_config(config, getattr(module, step.config), overrides or ()), out)
 

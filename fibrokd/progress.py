@@ -19,9 +19,7 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def track(
-    items: Iterable[T], what: str, total: int, unit: str = "it", summary: bool = True
-) -> Iterator[T]:
+def track(items: Iterable[T], what: str, total: int, unit: str = "it", summary: bool = True) -> Iterator[T]:
     """Yield ``items`` under a progress bar named ``what``.
 
     Args:

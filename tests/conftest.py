@@ -6,6 +6,20 @@ import pytest
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _identity_key_of_the_tests(tmp_path_factory):
+    """Keep the key that stands in for patient identifiers out of the home folder of whoever runs the tests."""
+    import os
+
+    path = tmp_path_factory.mktemp("identity") / "identity.key"
+    before = os.environ.get("FIBROKD_IDENTITY_KEY")
+    os.environ["FIBROKD_IDENTITY_KEY"] = str(path)
+    yield
+    os.environ.pop("FIBROKD_IDENTITY_KEY")
+    if before is not None:
+        os.environ["FIBROKD_IDENTITY_KEY"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _one_thread_per_worker():
     """Several workers share two cores; more threads than cores makes torch slower, not faster."""
     import sys

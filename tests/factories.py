@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from fibrokd.artifacts import begin, write_json
-from fibrokd.data.prepared import MANIFEST_COLUMNS
+from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.stages import METAVIR
 
@@ -34,8 +34,6 @@ def write_prepared(folder: Path, patients: int = 50, frames: int = 2, size: int 
                     "path": path,
                     "frame": 0,
                     "stage": METAVIR.names[stage],
-                    "patient": f"P{patient:03d}",
-                    "study": "",
                     "site": "",
                     "scanner": ("sonova", "echolab")[patient % 2],
                     "file_digest": digest,
@@ -45,14 +43,18 @@ def write_prepared(folder: Path, patients: int = 50, frames: int = 2, size: int 
                     "height": size,
                     "width": size,
                     "fan_confidence": 1.0,
+                    "cropped": 1,
+                    "patient": f"P{patient:03d}",
+                    "study": "",
                 }
             )
             pixels.append(image)
-    table = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
-    table.to_csv(folder / "manifest.csv", index=False)
+    table = pd.DataFrame(rows, columns=[*MANIFEST_COLUMNS, *IDENTITY_COLUMNS])
+    table[list(MANIFEST_COLUMNS)].to_csv(folder / "manifest.csv", index=False)
+    table[["image_id", *IDENTITY_COLUMNS]].to_csv(folder / "identities.csv", index=False)
     np.save(folder / "pixels.npy", np.stack(pixels))
     group = table["patient"]
-    pd.DataFrame({"image_id": table["image_id"], "group": group, "evidence": "patient"}).to_csv(
+    pd.DataFrame({"image_id": table["image_id"], "group": group, "cluster": group, "evidence": "patient"}).to_csv(
         folder / "groups.csv", index=False
     )
     number = group.str[1:].astype(int)
@@ -74,7 +76,7 @@ def write_prepared(folder: Path, patients: int = 50, frames: int = 2, size: int 
             },
         },
     )  # fmt: skip
-    write_json(folder / "integrity.json", {"verdict": "fit"})
+    write_json(folder / "integrity.json", {"verdict": "fit", "known_patients": 1.0})
     run.finish(
         ["manifest.csv", "pixels.npy", "groups.csv", "splits.csv", "quarantine.csv", "dataset.json", "integrity.json"]
     )

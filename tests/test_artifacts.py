@@ -5,7 +5,17 @@ import json
 import pytest
 
 from fibrokd import artifacts
-from fibrokd.artifacts import atomic_path, begin, digest_json, read_json, read_record, require, write_json, write_text
+from fibrokd.artifacts import (
+    Record,
+    atomic_path,
+    begin,
+    digest_json,
+    read_json,
+    read_record,
+    require,
+    write_json,
+    write_text,
+)
 from fibrokd.errors import ArtifactError
 
 
@@ -41,6 +51,29 @@ def test_an_unfinished_folder_is_resumable(tmp_path):
         require(tmp_path / "run", "step")
 
 
+def test_a_second_process_is_kept_out_until_the_first_has_gone(tmp_path):
+    first = begin(tmp_path / "run", "step", {}, {})
+    with pytest.raises(ArtifactError, match="another process"):
+        begin(tmp_path / "run", "step", {}, {})
+    assert begin(tmp_path / "run", "step", {}, {}, exclusive=False).resumed
+    del first
+    assert begin(tmp_path / "run", "step", {}, {}).resumed
+
+
+def test_half_written_files_of_a_killed_attempt_are_swept_away(tmp_path):
+    run = begin(tmp_path / "run", "step", {}, {})
+    (run.folder / "checkpoints").mkdir()
+    for name in (".tmp-record.json-abc.json", "checkpoints/.tmp-last.safetensors-x.safetensors"):
+        (run.folder / name).write_text("half")
+    (run.folder / "record.json").unlink()
+    del run
+    with pytest.raises(ArtifactError, match="other files"):
+        begin(tmp_path / "run", "step", {}, {})  # the folder holds checkpoints but no record: not ours to take
+    (tmp_path / "run" / "checkpoints").rmdir()
+    assert not begin(tmp_path / "run", "step", {}, {}).resumed
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["record.json"]
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.docx").write_text("years of work")
     with pytest.raises(ArtifactError, match="other files"):
@@ -66,8 +99,8 @@ def test_a_missing_run_names_the_command_that_makes_it(tmp_path):
 
 def test_digests_cover_content_and_never_circumstances(tmp_path):
     first, second = finished(tmp_path / "a"), finished(tmp_path / "b")
-    assert first.facts["wall_seconds"] != second.facts["wall_seconds"] or first.facts is not second.facts
-    assert first.digest == second.digest
+    slower = Record(first.step, first.config, first.inputs, first.outputs, finished=True, facts={"wall_seconds": 1e9})
+    assert first.digest == second.digest == slower.digest
     assert first.digest != finished(tmp_path / "c", content="other").digest
     assert first.digest != finished(tmp_path / "d", config={"a": 2}).digest
 

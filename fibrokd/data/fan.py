@@ -1,30 +1,44 @@
 """Finds the insonation fan of one frame: mask, box, apex, and how far the fitted sector explains what is seen.
 
-Classical geometry, no learning. Works on a copy of at most 160 px; the mask is rendered at full size.
+Classical geometry, no learning. Works on a copy of 56 … 111 cells along the longer side; only the mask is full size.
 Must not crop or decide what happens below a confidence: that is ``preprocess``.
-Shape letters: H W frame, h w the small copy, R rows of the fan.
+Shape letters: H W frame, h w the small copy, R rows, C columns near the axis, V stretches tried.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
-from scipy import ndimage
 
-WORKING_SIDE = 160
-_CONTRAST = 4  # grey levels from the background: receiver noise in deep shadows still counts as fan
+from fibrokd.data.bitboard import dilated, eroded, largest_part, pack, stride, unpack
+from fibrokd.data.sector import Line, Sector
+
+LEAST_CELLS = 56
+"""Cells along the longer side of the small copy, at least: 4 px each at 256 px."""
+
+_CONTRAST = 2  # grey levels from the background: receiver noise in deep shadows still counts as fan
 _FULL_SHARE = 0.96  # of the frame: a region this large has no fan's outline
 _LEAST_SHARE = 0.05  # of the frame: a smaller region is an icon or a colour bar
-_LEAST_OPENING = 0.25  # columns per row between the flanks: below it a screen or a linear probe, not a liver fan
+_BORDER_SHARE = 0.4  # of the frame's border: a region that touches more of it has been cut off all around
+_LEAST_SEEN = 0.7  # of the region with its shadows filled: below it the region is made of pieces
+_LEAST_THICKNESS = 4  # cells from the middle to the edge: text, rulers and grey bars are thinner
+_LEAST_OPENING = 0.5  # columns per row between the flanks: below it a screen or a linear probe, not a liver fan
 _SYMMETRY_BONUS = 0.06  # of overlap: what a symmetric fan may lose to shadows and still be preferred
-_STRETCHES = np.linspace(0.7, 1.6, 19)
-
-
-Line = tuple[float, float]
-"""Slope and offset of column = slope · row + offset."""
+_FLANK_SHARE = 0.72  # of the fan's rows: below, the far arc cuts the flanks
+_AXIS_SHARE = 0.15  # of the fan's width, to either side of its axis: columns that show the arcs
+_SEEN_MARGIN = 0.4  # cells by which what is seen exceeds the fan: a tenth of a cell's area makes it differ enough
+_GRAIN = 0.5  # cells
+_SHADOW_TRUST = 0.005  # weight of an edge point that has drawn back
+_ROUNDS = 4  # of reweighting: the lines move by under a tenth of a cell afterwards
+_LEAST_STRETCH = 0.7
+_STRETCH_STEP = 0.15
+_STRETCHES = _LEAST_STRETCH + _STRETCH_STEP * np.arange(7)
+_OUTWARD = np.array([[-1.0], [1.0]])  # rows: upwards at the probe's face, downwards at the far arc
 
 
 @dataclass(frozen=True)
@@ -32,70 +46,52 @@ class Fan:
     """The insonation fan.
 
     Args:
-        mask: True inside the fitted sector; all False where nothing was found.
+        height: Rows of the frame.
+        width: Columns of the frame.
         confidence: Intersection over union of the fitted sector and the region seen, 0 … 1.
-        box: (top, left, bottom, right), half-open, around the mask; the whole frame where nothing was found.
-        apex: (row, column) where the flanks meet, in pixels, often above the frame; ``None`` where nothing was found.
-        stretch: Horizontal scale that makes the arcs circular: 4 / 3 where a 4:3 screen was squeezed to a square.
+        sector: The fitted sector in pixels of the frame; ``None`` where nothing was found.
     """
 
-    mask: Bool[np.ndarray, "H W"]
-    confidence: float
-    box: tuple[int, int, int, int]
-    apex: tuple[float, float] | None
-    stretch: float
+    height: int
+    width: int
+    confidence: float = 0.0
+    sector: Sector | None = None
 
+    @functools.cached_property
+    def mask(self) -> Bool[np.ndarray, "H W"]:
+        """True inside the fitted sector; all False where nothing was found."""
+        if self.sector is None:
+            return np.zeros((self.height, self.width), dtype=bool)
+        return self.sector.mask(self.height, self.width)
 
-@dataclass(frozen=True)
-class _Sector:
-    """A sector in pixels of some raster: two flanks column = slope · row + offset, and radial limits from the apex."""
+    def inner_mask(self, by: int) -> Bool[np.ndarray, "H W"]:
+        """The mask without its outermost pixels; the frame's own edge counts as outside."""
+        if self.sector is None:
+            return self.mask
+        return self.sector.inset(by).mask(self.height, self.width, edge=by)
 
-    left: Line
-    right: Line
-    apex: tuple[float, float]
-    near: float
-    far: float
-    stretch: float
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right), half-open, around the mask; the whole frame where nothing was found."""
+        return mask_box(self.mask) if self.sector else (0, 0, self.height, self.width)
 
-    def scaled(self, rows: float, columns: float) -> _Sector:
-        """Return the same sector on a raster with ``rows`` and ``columns`` times as many pixels."""
+    @property
+    def apex(self) -> tuple[float, float] | None:
+        """(row, column) where the flanks meet, in pixels, often above the frame; ``None`` where nothing was found."""
+        return self.sector.apex if self.sector else None
 
-        def line(flank: Line) -> Line:
-            # Pixel centres lie at index + 0.5: offsets move with them.
-            slope, offset = flank
-            return slope * columns / rows, (offset + 0.5 - 0.5 * slope) * columns - 0.5 + 0.5 * slope * columns / rows
-
-        def centre(value: float, scale: float) -> float:
-            return (value + 0.5) * scale - 0.5
-
-        return _Sector(
-            left=line(self.left),
-            right=line(self.right),
-            apex=(centre(self.apex[0], rows), centre(self.apex[1], columns)),
-            near=self.near * rows,
-            far=self.far * rows,
-            stretch=self.stretch * rows / columns,
-        )
-
-    def mask(self, height: int, width: int) -> Bool[np.ndarray, "H W"]:
-        """Render the sector."""
-        row = np.arange(height, dtype=np.float32)[:, None]
-        column = np.arange(width, dtype=np.float32)[None, :]
-        squared = np.square((column - np.float32(self.apex[1])) * np.float32(self.stretch))
-        squared = squared + np.square(row - np.float32(self.apex[0]))
-        inside = (column >= self.left[0] * row + self.left[1]) & (column <= self.right[0] * row + self.right[1])
-        if self.near > 0:
-            inside &= squared >= np.float32(self.near**2)
-        inside &= (squared <= np.float32(self.far**2)) & (row > self.apex[0])
-        return np.asarray(inside, dtype=bool)
+    @property
+    def stretch(self) -> float:
+        """Horizontal scale that makes the arcs circular: 4 / 3 where a 4:3 screen was squeezed to a square."""
+        return self.sector.stretch if self.sector else 1.0
 
 
 def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
     """Find the fan of one frame.
 
-    Background level from the border; what differs from it, closed and opened by 5 × 5 (text and rulers vanish);
-    its largest part; straight flanks by asymmetric robust fits (shadows only ever move edge points inwards), one of
-    them mirrored where a shadow hides the other; arcs by a search over the horizontal stretch.
+    Background level from the border; what differs from it, closed and opened by 3 × 3 cells; its largest part that is
+    thicker than text and rulers; straight flanks by asymmetric robust fits (shadows only ever move edge points
+    inwards), one of them mirrored where a shadow hides the other; arcs by a search over the horizontal stretch.
 
     Args:
         pixels: Grey levels as decoded.
@@ -104,82 +100,70 @@ def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
         The fan; confidence 0 and an empty mask where no region with an outline was found.
     """
     height, width = pixels.shape
-    small = _shrink(pixels)
-    region = _region(small)
+    factor = max(1, max(height, width) // LEAST_CELLS)
+    contrast = _contrast(np.asarray(Image.fromarray(pixels).reduce(factor)))
+    region = _region(contrast > _CONTRAST)
     if region is None:
-        return _nothing(height, width)
-    sector, confidence = _fit(region)
+        return Fan(height, width)
+    sector, confidence = _fit(region, contrast)
     if sector is None:
-        return _nothing(height, width)
-    full = sector.scaled(height / small.shape[0], width / small.shape[1])
-    mask = full.mask(height, width)
-    if not mask.any():
-        return _nothing(height, width)
-    return Fan(mask, confidence, mask_box(mask), full.apex, full.stretch)
+        return Fan(height, width)
+    return Fan(height, width, confidence, sector.enlarged(factor))
 
 
 def mask_box(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
     """Return the half-open box (top, left, bottom, right) around the True pixels; there must be one."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _nothing(height: int, width: int) -> Fan:
-    return Fan(np.zeros((height, width), dtype=bool), 0.0, (0, 0, height, width), None, 1.0)
+    rows, columns = np.asarray(mask.any(1)), np.asarray(mask.any(0))
+    bottom, right = len(rows) - int(rows[::-1].argmax()), len(columns) - int(columns[::-1].argmax())
+    return int(rows.argmax()), int(columns.argmax()), bottom, right
 
 
 # --------------------------------------------------------------------------- the region seen
-def _shrink(pixels: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "h w"]:
-    height, width = pixels.shape
-    scale = min(1.0, WORKING_SIDE / max(height, width))
-    size = (max(8, round(width * scale)), max(8, round(height * scale)))
-    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BOX), dtype=np.uint8)
+def _contrast(small: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Distance of every cell from the background, the most frequent level along the border."""
+    border = np.concatenate([small[:2].ravel(), small[-2:].ravel(), small[:, :2].ravel(), small[:, -2:].ravel()])
+    background = np.uint8(np.bincount(border).argmax())
+    return np.asarray(np.maximum(small, background) - np.minimum(small, background))
 
 
-def _region(small: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
-    """The largest connected part that differs from the background, holes filled; ``None`` without an outline."""
-    border = np.concatenate([small[:3].ravel(), small[-3:].ravel(), small[:, :3].ravel(), small[:, -3:].ravel()])
-    background = int(np.bincount(border, minlength=256).argmax())
+def _region(seen: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
+    """The largest thick part of what is seen, shadows filled; ``None`` without an outline."""
+    height, width = seen.shape
+    step = stride(width)
     # Closing bridges dark speckle without moving the outline; a blur would move it outwards by its own width.
-    seen = _close(np.abs(small.astype(np.int16) - background) > _CONTRAST, 5)
-    opened = _dilate(_erode(seen, 5), 5)
-    labels, count = ndimage.label(opened)
-    if count == 0:
+    board = eroded(dilated(pack(seen), step), step)
+    board = dilated(eroded(board, step), step)
+    part = unpack(largest_part(board, step, _LEAST_THICKNESS), height, width)
+    # Below the first cell of its column and between the first and the last of its row: within the outline.
+    first, last = _ends(part)
+    row, column = np.arange(height, dtype=np.int16), np.arange(width, dtype=np.int16)
+    region = np.logical_and(column >= first[:, None], column <= last[:, None])
+    region &= row[:, None] >= np.where(part.any(0), part.argmax(0), height).astype(np.int16)
+    region &= np.asarray(part.any(1))[:, None]
+    size = np.count_nonzero(region)
+    if not _LEAST_SHARE < size / seen.size < _FULL_SHARE or np.count_nonzero(part) < _LEAST_SEEN * size:
         return None
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    region = np.asarray(ndimage.binary_fill_holes(_close(labels == sizes.argmax(), 7)), dtype=bool)
-    share = region.mean()
-    return region if _LEAST_SHARE < share < _FULL_SHARE else None
+    on_border = sum(np.count_nonzero(line) for line in (region[0], region[-1], region[:, 0], region[:, -1]))
+    return region if on_border < _BORDER_SHARE * 2 * (height + width) else None
 
 
-def _close(mask: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "h w"]:
-    """Closing that treats what lies beyond the frame as background."""
-    return _erode(_dilate(np.pad(mask, side), side), side)[side:-side, side:-side]
-
-
-def _erode(mask: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "h w"]:
-    return np.asarray(ndimage.minimum_filter(mask.view(np.uint8), side, mode="nearest")).view(bool)
-
-
-def _dilate(mask: Bool[np.ndarray, "h w"], side: int) -> Bool[np.ndarray, "h w"]:
-    return np.asarray(ndimage.maximum_filter(mask.view(np.uint8), side, mode="nearest")).view(bool)
+def _ends(part: Bool[np.ndarray, "R w"]) -> tuple[Int[np.ndarray, " R"], Int[np.ndarray, " R"]]:
+    """First and last True column of every row."""
+    return part.argmax(1).astype(np.int16), (part.shape[1] - 1 - part[:, ::-1].argmax(1)).astype(np.int16)
 
 
 # --------------------------------------------------------------------------- the sector
-def _fit(region: Bool[np.ndarray, "h w"]) -> tuple[_Sector | None, float]:
+def _fit(region: Bool[np.ndarray, "h w"], contrast: UInt8[np.ndarray, "h w"]) -> tuple[Sector | None, float]:
     rows = np.flatnonzero(region.any(1))
-    first = region.argmax(1)[rows].astype(np.float64)
-    last = (region.shape[1] - 1 - region[:, ::-1].argmax(1))[rows].astype(np.float64)
-    upper = rows < rows[0] + 0.72 * (rows[-1] - rows[0])  # below, the far arc cuts the flanks
-    if upper.sum() < 8:
+    upper = rows[: int(_FLANK_SHARE * len(rows))]
+    if len(upper) < 8:
         return None, 0.0
-    left = _flank(rows[upper].astype(np.float64), first[upper], outward=-1)
-    right = _flank(rows[upper].astype(np.float64), last[upper], outward=1)
-    best: tuple[_Sector | None, float] = (None, 0.0)
+    first, last = _ends(region[upper])
+    left, right = _flanks(upper.astype(np.float64), np.stack([-first, last]).astype(np.float64))
+    best: tuple[Sector | None, float] = (None, 0.0)
     for flanks in _hypotheses(left, right, float(rows[0])):
         apex = _apex(*flanks, float(rows[0]))
-        found = _best_arcs(region, *flanks, apex) if apex else (None, 0.0)
+        found = _best_arcs(region, contrast, flanks, apex) if apex else (None, 0.0)
         if found[1] > best[1] - (_SYMMETRY_BONUS if best[0] else 0.0):
             best = found
     return best
@@ -195,20 +179,31 @@ def _hypotheses(left: Line, right: Line, top: float) -> list[tuple[Line, Line]]:
     return [(left, right), (left, mirrored) if wider is left else (mirrored, right)]
 
 
-def _flank(rows: Float[np.ndarray, " R"], columns: Float[np.ndarray, " R"], outward: int) -> Line:
-    """Straight line through the outermost points: points inside it are forgiven (shadows), points outside are not."""
-    weight = np.ones_like(rows)
-    slope, offset = 0.0, 0.0
-    for _ in range(25):
-        total = weight.sum()
-        row, column = (weight * rows).sum() / total, (weight * columns).sum() / total
-        spread = (weight * np.square(rows - row)).sum()
-        slope = float((weight * (rows - row) * (columns - column)).sum() / max(spread, 1e-9))
-        offset = float(column - slope * row)
-        beyond = (columns - slope * rows - offset) * outward
-        weight = (1 + np.abs(beyond) / np.where(beyond < 0, 1.0, 6.0)) ** -1.5
+def _flanks(rows: Float[np.ndarray, " R"], outward: Float[np.ndarray, "2 R"]) -> tuple[Line, Line]:
+    """Straight lines through the outermost points: points inside are forgiven (shadows), points outside are not.
+
+    Args:
+        rows: Rows of the edge points.
+        outward: Their columns, counted outwards: the left flank's are negative.
+    """
+    middle = rows.mean()
+    row = rows - middle
+    powers = np.stack([np.ones_like(row), row, row * row], axis=1)
+    # A fan only widens: where the edge draws back by more than grain does, a shadow lies.
+    weight = trust = np.where(outward > np.maximum.accumulate(outward, axis=1) - _GRAIN, 1.0, _SHADOW_TRUST)
+    for _ in range(_ROUNDS):
+        moments = weight @ powers
+        targets = (weight * outward) @ powers[:, :2]
+        total, first, second = moments.T
+        slope = (total * targets[:, 1] - first * targets[:, 0]) / (total * second - first * first)
+        offset = (targets[:, 0] - slope * first) / total
+        beyond = outward - slope[:, None] * row - offset[:, None]
+        distance = 1 + np.maximum(-beyond, beyond / 6)
+        weight = trust / (distance * distance)
+    offset = offset - slope * middle
     # Rounded: sums differ in the last bit between processors, and no pixel may flip for that.
-    return round(slope, 4), round(offset, 2)
+    slopes, offsets = slope.round(4).tolist(), offset.round(2).tolist()
+    return (-slopes[0], -offsets[0]), (slopes[1], offsets[1])
 
 
 def _apex(left: Line, right: Line, top: float) -> tuple[float, float] | None:
@@ -222,24 +217,86 @@ def _apex(left: Line, right: Line, top: float) -> tuple[float, float] | None:
 
 
 def _best_arcs(
-    region: Bool[np.ndarray, "h w"], left: Line, right: Line, apex: tuple[float, float]
-) -> tuple[_Sector | None, float]:
-    """Radial limits from the columns below the apex, stretch by search."""
-    height, width = region.shape
-    centre = int(np.clip(round(apex[1]), 3, width - 4))
-    column = np.flatnonzero(region[:, centre - 3 : centre + 4].any(1))
-    if len(column) == 0:
-        return None, 0.0
-    near, far = max(float(column[0]) - apex[0] - 0.5, 0.0), float(column[-1]) - apex[0] + 0.5
-    best: tuple[_Sector | None, float] = (None, 0.0)
-    for stretch in _STRETCHES:
-        sector = _Sector((left[0], left[1] - 0.5), (right[0], right[1] + 0.5), apex, near, far, float(stretch))
-        score = _overlap(sector.mask(height, width), region)
-        if score > best[1]:
-            best = (sector, score)
-    return best
+    region: Bool[np.ndarray, "h w"],
+    contrast: UInt8[np.ndarray, "h w"],
+    flanks: tuple[Line, Line],
+    apex: tuple[float, float],
+) -> tuple[Sector | None, float]:
+    """Radial limits from the columns around the axis, stretch by search."""
+    half = max(2, round(_AXIS_SHARE * np.count_nonzero(region.any(0))))
+    centre = min(max(round(apex[1]), half), region.shape[1] - 1 - half)
+    shown = slice(centre - half, centre + half + 1)
+    near, far = _radii(region[:, shown], contrast[:, shown], centre - half - apex[1], apex[0])
+    scores = _overlaps(region, flanks, apex, near, far)
+    best = int(scores.argmax())
+    place = _peak(scores, best)
+    low = min(int(place), len(scores) - 2)
+    near_best, far_best = (round(float(r[low] + (place - low) * (r[low + 1] - r[low])), 2) for r in (near, far))
+    stretch = round(_LEAST_STRETCH + _STRETCH_STEP * place, 3)
+    return Sector(*flanks, apex, near_best, far_best, stretch), float(scores[best])
 
 
-def _overlap(one: Bool[np.ndarray, "h w"], other: Bool[np.ndarray, "h w"]) -> float:
-    union = np.count_nonzero(one | other)
-    return float(np.count_nonzero(one & other) / union) if union else 0.0
+def _peak(scores: Float[np.ndarray, " V"], best: int) -> float:
+    """Index, between whole numbers, of the top of the parabola through the best score and its neighbours."""
+    if not 0 < best < len(scores) - 1:
+        return float(best)
+    before, top, after = (float(score) for score in scores[best - 1 : best + 2])
+    return best + 0.5 * (before - after) / min(before - 2 * top + after, -1e-6)
+
+
+def _radii(
+    part: Bool[np.ndarray, "h C"],
+    contrast: UInt8[np.ndarray, "h C"],
+    start: float,
+    apex_row: float,
+) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
+    """Radii of the probe's face and of the deepest echoes, for every stretch.
+
+    Args:
+        part: The region in the columns around the axis.
+        contrast: Distance from the background there.
+        start: Their first column, counted from the apex.
+        apex_row: Row of the apex.
+    """
+    count = part.shape[1]
+    each = np.arange(count)
+    top, bottom = part.argmax(0), len(part) - 1 - part[::-1].argmax(0)
+    # The outermost cell is partly covered: its share is its level over the next cell's.
+    ends, inner = np.stack([top, bottom]), np.stack([top + 1, bottom - 1])
+    levels = contrast[np.stack([ends, inner.clip(0, len(part) - 1)]), each]
+    share = np.minimum(levels[0] / np.maximum(levels[1], 1), 1)
+    edge = ends + _OUTWARD * (share - 0.5)
+    aside = np.square(_STRETCHES[:, None] * (each + start))
+    radius = np.sqrt(np.square(edge - apex_row)[:, None] + aside)
+    radius.sort(axis=-1)
+    return radius[0, :, count // 3], radius[1, :, count - 1 - count // 3]
+
+
+def _overlaps(
+    region: Bool[np.ndarray, "h w"],
+    flanks: tuple[Line, Line],
+    apex: tuple[float, float],
+    near: Float[np.ndarray, " V"],
+    far: Float[np.ndarray, " V"],
+) -> Float[np.ndarray, " V"]:
+    """Intersection over union of the region and the sector, for every stretch: counted per row, nothing is drawn."""
+    top = max(0, math.floor(apex[0]) + 1)
+    height, width = region[top:].shape
+    until = np.zeros((height, width + 1), dtype=np.int16)  # cells of the region to the left of a column
+    np.cumsum(region[top:], axis=1, out=until[:, 1:])
+    row = np.arange(top, top + height)
+    limits = np.stack([np.maximum(near - _SEEN_MARGIN, 0), far + _SEEN_MARGIN])[:, :, None]
+    reach = np.sqrt(np.maximum(limits * limits - np.square(row - apex[0]), 0)) / _STRETCHES[:, None]
+    # Edges, not centres, of cells; both circles at once: what the near one cuts out is taken off again.
+    (left_slope, left_offset), (right_slope, right_offset) = flanks
+    middle, bounds = apex[1] + 0.5, np.empty((2, *reach.shape))
+    np.maximum(middle - reach, left_slope * row + (left_offset + 0.5 - _SEEN_MARGIN), out=bounds[0])
+    np.minimum(middle + reach, right_slope * row + (right_offset + 0.5 + _SEEN_MARGIN), out=bounds[1])
+    np.maximum(bounds[0], bounds[1], out=bounds[1])
+    cells = (bounds.clip(0, width) + 0.5).astype(np.intp)
+    (near_size, far_size) = (cells[1] - cells[0]).sum(axis=-1)
+    counted = until.ravel()[cells + np.arange(height) * (width + 1)]
+    (near_common, far_common) = (counted[1] - counted[0]).sum(axis=-1, dtype=np.intp)
+    size, common = far_size - near_size, far_common - near_common
+    union = np.maximum(size + np.count_nonzero(region) - common, 1)
+    return np.asarray(common / union)

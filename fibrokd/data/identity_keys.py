@@ -1,6 +1,6 @@
 """Who a DICOM object is about: keys for grouping, read from the header only.
 
-The keys are raw identifiers: they live in memory, and leave it only as stand-ins (``manifest.opaque_key``).
+The keys are raw identifiers: they live in memory, and leave it only as stand-ins (:func:`identities.stand_in`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 from pydicom import dcmread
 
 from fibrokd.data.decoder_warnings import warnings_as_notes
+from fibrokd.data.identities import is_placeholder
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# Placeholders that archives write instead of an identifier: grouping by them would merge strangers.
-_PLACEHOLDERS = frozenset(
-    ["", "0", "ANON", "ANONYMOUS", "ANONYMIZED", "ANONYMISED", "UNKNOWN", "TEST", "NONE", "NULL", "NA", "N/A"]
-)
 _TAGS = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "Modality"]
 
 
@@ -42,8 +39,7 @@ class DicomIdentity:
     @property
     def patient_key(self) -> str | None:
         """Issuer and PatientID where plausible, else ``None``."""
-        plain = self.patient_id.upper().strip("0 ")
-        if plain in _PLACEHOLDERS or self.patient_id.upper() in _PLACEHOLDERS:
+        if is_placeholder(self.patient_id):
             return None
         return f"{self.issuer}|{self.patient_id}" if self.issuer else self.patient_id
 

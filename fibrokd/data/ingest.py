@@ -34,6 +34,7 @@ class IngestJob:
         preprocess: What the network is to see.
         limits: What the file may cost.
         frames: Which frames of a cine to take.
+        secret: Key of the stand-ins for identifiers; ``None`` for generated data.
     """
 
     root: Path
@@ -41,6 +42,7 @@ class IngestJob:
     preprocess: PreprocessSpec
     limits: ReadLimits
     frames: FramePolicy = field(default_factory=FramePolicy)
+    secret: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class IngestedFrame:
     """One usable frame.
 
     Args:
-        row: Its manifest row, keyed by ``MANIFEST_COLUMNS``.
+        row: What is known of it, keyed by ``manifest.ROW_COLUMNS``.
         pixels: What the network sees, ``uint8`` [S, S].
         thumbnail: The whole decoded frame squeezed to 48 × 48, for the nearest-neighbour control.
         notes: What was decided or repaired on the way.
@@ -122,7 +124,7 @@ def thumbnail(image: UltrasoundImage) -> UInt8[np.ndarray, "48 48"]:
 def _frame(image: UltrasoundImage, digest: str, job: IngestJob, notes: tuple[str, ...]) -> IngestedFrame:
     done = preprocess(image, job.preprocess)
     return IngestedFrame(
-        row=build_row(job.source, image, digest, done.fan_confidence),
+        row=build_row(job.source, image, digest, done, job.secret),
         pixels=done.pixels,
         thumbnail=thumbnail(image),
         notes=notes,

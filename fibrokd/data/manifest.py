@@ -13,8 +13,10 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from fibrokd.artifacts import digest_bytes
+from fibrokd.data.identities import split_issuer, stand_in
 from fibrokd.data.images import UltrasoundImage
-from fibrokd.data.prepared import MANIFEST_COLUMNS
+from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
+from fibrokd.data.preprocess import Preprocessed
 from fibrokd.data.reading import extension_fits, pixel_digest
 from fibrokd.data.sources import SourceFile
 from fibrokd.errors import TableError
@@ -35,39 +37,31 @@ def image_id(path: str, frame: int) -> str:
     return hashlib.sha256(f"{path}#{frame}".encode()).hexdigest()[:16]
 
 
-def opaque_key(kind: str, key: str) -> str:
-    """Return a stand-in for an identifying key: 16 hex digits of sha256, the same for the same key everywhere.
-
-    Not keyed: somebody who knows an identifier can recognise it. It only keeps raw identifiers out of tables.
-
-    Args:
-        kind: ``patient`` or ``study``; the same text gives different stand-ins for different kinds.
-        key: The raw key.
-    """
-    return hashlib.sha256(f"{kind}\x00{key}".encode()).hexdigest()[:16]
+ROW_COLUMNS = (*MANIFEST_COLUMNS, *IDENTITY_COLUMNS, "issuer")
+"""What is known of a frame when it has been read; ``issuer`` is needed until patients of all files are compared."""
 
 
-def build_row(source: SourceFile, image: UltrasoundImage, file_digest: str, fan_confidence: float) -> dict[str, object]:
-    """Return the manifest row of one frame, keyed by :data:`MANIFEST_COLUMNS` in order.
+def build_row(
+    source: SourceFile, image: UltrasoundImage, file_digest: str, done: Preprocessed, secret: bytes | None
+) -> dict[str, object]:
+    """Return the row of one frame, keyed by :data:`ROW_COLUMNS` in order.
 
-    Patient and study come from the labels as given; otherwise from the file, and then only as stand-ins.
+    Patient and study are what the collection says, else what the file says; both are hidden in the same way.
 
     Args:
         source: What the collection says about the file.
         image: The decoded frame.
         file_digest: sha256 of the file's bytes.
-        fan_confidence: 0 … 1.
+        done: What the network sees of it.
+        secret: Key of the stand-ins; ``None`` for generated data, whose identifiers stay readable.
     """
     height, width = image.pixels.shape
-    patient = source.patient or (opaque_key("patient", image.patient) if image.patient else "")
-    study = source.study or (opaque_key("study", image.study) if image.study else "")
+    issuer, patient = split_issuer(source.patient or image.patient or "")
     values: tuple[object, ...] = (
         image_id(source.path, image.frame),
         source.path,
         image.frame,
         source.stage or "",
-        patient,
-        study,
         source.site,
         source.scanner or (image.device or ""),
         file_digest,
@@ -76,9 +70,13 @@ def build_row(source: SourceFile, image: UltrasoundImage, file_digest: str, fan_
         int(extension_fits(source.path, image.format)),
         height,
         width,
-        round(fan_confidence, 4),
+        round(done.fan_confidence, 4),
+        int(done.cropped),
+        stand_in("patient", patient, secret),
+        stand_in("study", source.study or image.study or "", secret),
+        stand_in("issuer", issuer, secret),
     )
-    return dict(zip(MANIFEST_COLUMNS, values, strict=True))
+    return dict(zip(ROW_COLUMNS, values, strict=True))
 
 
 def check_manifest(table: pd.DataFrame, scale: StageScale) -> None:
@@ -136,6 +134,7 @@ def _rules(scale: StageScale) -> tuple[Rule, ...]:
         ("height", "a whole number from 1", _is_positive),
         ("width", "a whole number from 1", _is_positive),
         ("fan_confidence", "within 0 … 1", _is_share),
+        ("cropped", "0 or 1", lambda v: v in {"0", "1"}),
     )
 
 

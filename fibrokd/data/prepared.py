@@ -4,10 +4,14 @@ Files of the folder (written by the ``prepare`` step):
 
 ==================  =============================================================================================
 manifest.csv        one row per frame, see :data:`MANIFEST_COLUMNS`; row k belongs to ``pixels.npy[k]``
+identities.csv      image_id, patient, study: keyed stand-ins, which differ with the secret; under no digest, and may
+                    be left out when the folder is passed on
 pixels.npy          preprocessed frames, ``uint8`` [N, S, S]; everything outside the accepted fan is 0
-groups.csv          image_id, group, evidence (which kinds of evidence tie the image to its group)
+groups.csv          image_id, group (never cut by a split), cluster (tied by any evidence; what intervals resample),
+                    evidence (which kinds of evidence tie the image to its group)
 splits.csv          image_id, split (train | val | calibration | test), fold (0 … k-1)
 quarantine.csv      path, frame, reason, detail of every file that could not be used
+unmatched.csv       kind (file | row | companion), name, reason, detail of what has no stage, no file or no picture
 dataset.json        stage scale, PreprocessSpec, integrity stamp
 integrity.json      evidence, controls, verdict; ``integrity.html`` is the same for people
 ==================  =============================================================================================
@@ -37,8 +41,6 @@ MANIFEST_COLUMNS = (
     "path",  # relative to the data root, POSIX separators
     "frame",  # frame index within the file
     "stage",  # stage name of the scale
-    "patient",  # patient key, empty where unknown
-    "study",  # study key, empty where unknown
     "site",  # empty where unknown
     "scanner",  # empty where unknown
     "file_digest",  # sha256 of the file's bytes
@@ -48,8 +50,15 @@ MANIFEST_COLUMNS = (
     "height",  # decoded rows
     "width",  # decoded columns
     "fan_confidence",  # 0 … 1
+    "cropped",  # 1 where only the fan, or the tissue box the file declares, was kept; 0 where the whole frame was
 )
 """Columns every manifest holds, in this order; further columns may follow."""
+
+IDENTITY_COLUMNS = (
+    "patient",  # patient key, empty where unknown
+    "study",  # study key, empty where unknown
+)
+"""Columns of identities.csv beside ``image_id``. They differ with the secret, so no digest may depend on them."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -65,7 +74,7 @@ class Prepared:
         folder: The folder.
         record: Its verified record.
         table: Manifest joined with groups and splits; row k belongs to ``pixels[k]``. Columns:
-            :data:`MANIFEST_COLUMNS` plus ``group``, ``split``, ``fold``.
+            :data:`MANIFEST_COLUMNS` and :data:`IDENTITY_COLUMNS` plus ``group``, ``cluster``, ``split``, ``fold``.
         scale: Stage scale.
         preprocess: What was done to every frame.
         stamp: Integrity stamp: ``verdict``, ``grouping``, ``reasons``, ``accepted_unfit``, ``synthetic``.
@@ -86,8 +95,8 @@ class Prepared:
             ArtifactError: The folder is not a finished ``prepare`` run, or its tables do not fit together.
         """
         record = require(folder, "prepare")
-        manifest = read_table(folder / "manifest.csv")
-        groups = read_table(folder / "groups.csv")[["image_id", "group"]]
+        manifest = _with_identities(read_table(folder / "manifest.csv"), folder / "identities.csv")
+        groups = read_table(folder / "groups.csv")[["image_id", "group", "cluster"]]
         splits = read_table(folder / "splits.csv")[["image_id", "split", "fold"]]
         table = manifest.merge(groups, on="image_id", how="left", validate="1:1")
         table = table.merge(splits, on="image_id", how="left", validate="1:1")
@@ -133,3 +142,16 @@ class Prepared:
                 "Check the `splits` shares of the prepare configuration.",
             )
         return rows
+
+
+def _with_identities(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Join patient and study keys; a folder that was passed on without them has none."""
+    if not path.exists():
+        return manifest.assign(**dict.fromkeys(IDENTITY_COLUMNS, ""))
+    identities = read_table(path)[["image_id", *IDENTITY_COLUMNS]]
+    table = manifest.merge(identities, on="image_id", how="left", validate="1:1")
+    if table[list(IDENTITY_COLUMNS)].isna().any(axis=None):
+        raise ArtifactError(
+            f"{path} lacks images of manifest.csv.", "Run `fibrokd prepare` again, or remove identities.csv."
+        )
+    return table

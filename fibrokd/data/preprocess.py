@@ -1,7 +1,7 @@
 """THE function from a decoded frame to the network's input; training, export, command line and app all call it.
 
-Fan found → eroded by 2 px → outside set to 0 → cropped to its box → resized once, aspect kept → padded with 0 to a
-square. Must not decode files or change intensities: gain and dynamic range stay as they are.
+Fan found → its outline moved inwards by 2 px → outside set to 0 → cropped to its box → resized once, aspect kept →
+padded with 0 to a square. Must not decode files or change intensities: gain and dynamic range stay as they are.
 Shape letters: H W decoded frame, S side of the square network input, N frames.
 """
 
@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Float32, UInt8
 from PIL import Image
 from pydantic import Field
-from scipy import ndimage
 
 from fibrokd.config import Config
 from fibrokd.data.fan import find_fan, mask_box
@@ -22,7 +21,7 @@ from fibrokd.data.images import UltrasoundImage
 
 Box = tuple[int, int, int, int]
 
-# The fitted sector covers 1–2 px too much; burned-in text and rulers touch the outline.
+# The fitted sector covers up to 1 px too much; burned-in text and rulers touch the outline.
 _EROSION_PX = 2
 _KERNEL = Image.Resampling.BICUBIC
 
@@ -73,15 +72,17 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
     if spec.crop == "full":
         return Preprocessed(letterbox(image.pixels, spec.size, _aspect(image)), 0.0, whole, cropped=False)
     bounds = image.tissue or whole
-    inner = np.ascontiguousarray(image.pixels[bounds[0] : bounds[2], bounds[1] : bounds[3]])
+    inner = image.pixels
+    if bounds != whole:
+        inner = np.ascontiguousarray(inner[bounds[0] : bounds[2], bounds[1] : bounds[3]])
     fan = find_fan(inner)
     kept, box = inner, bounds
     cropped = image.tissue is not None
     if fan.confidence >= spec.min_confidence:
-        mask = _eroded(fan.mask)
+        mask = fan.inner_mask(_EROSION_PX)
         if mask.any():
             top, left, bottom, right = mask_box(mask)
-            kept = np.where(mask, inner, np.uint8(0))[top:bottom, left:right]
+            kept = inner[top:bottom, left:right] * mask[top:bottom, left:right].view(np.uint8)
             box = (bounds[0] + top, bounds[1] + left, bounds[0] + bottom, bounds[1] + right)
             cropped = True
     return Preprocessed(letterbox(kept, spec.size, _aspect(image)), fan.confidence, box, cropped)
@@ -102,7 +103,7 @@ def letterbox(pixels: UInt8[np.ndarray, "H W"], size: int, aspect: float = 1.0) 
     height, width = pixels.shape
     scale = size / max(height * aspect, width)
     rows, columns = max(1, round(height * aspect * scale)), max(1, round(width * scale))
-    resized = np.array(Image.fromarray(pixels).resize((columns, rows), _KERNEL), dtype=np.uint8)
+    resized = np.asarray(Image.fromarray(pixels).resize((columns, rows), _KERNEL))
     square = np.zeros((size, size), dtype=np.uint8)
     top, left = (size - rows) // 2, (size - columns) // 2
     square[top : top + rows, left : left + columns] = resized
@@ -124,9 +125,3 @@ def _aspect(image: UltrasoundImage) -> float:
         return 1.0
     aspect = image.spacing_mm[0] / image.spacing_mm[1]
     return aspect if abs(aspect - 1) > 0.01 else 1.0
-
-
-def _eroded(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    """The mask without its outermost pixels; the frame's own edge counts as outside."""
-    side = 2 * _EROSION_PX + 1
-    return np.asarray(ndimage.minimum_filter(mask.view(np.uint8), side, mode="constant", cval=0)).view(bool)

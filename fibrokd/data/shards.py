@@ -23,8 +23,9 @@ import pandas as pd
 from jaxtyping import Bool, Int, UInt8
 
 from fibrokd.artifacts import atomic_path
+from fibrokd.data.identities import reconcile
 from fibrokd.data.ingest import THUMBNAIL_SIDE, IngestJob, Refusal, ingest
-from fibrokd.data.prepared import MANIFEST_COLUMNS
+from fibrokd.data.manifest import ROW_COLUMNS
 from fibrokd.errors import InputError
 from fibrokd.progress import track
 
@@ -37,7 +38,7 @@ class Shard:
 
     Args:
         path: Where it lies.
-        rows: Manifest rows of its frames, in file order.
+        rows: Rows of its frames (``manifest.ROW_COLUMNS``), in file order.
         refusals: Files and frames that could not be used.
         notes: What was decided or repaired: (image_id, note).
     """
@@ -65,7 +66,7 @@ class Intake:
     """All frames of a collection as they lie in shards, less those set aside; made by :func:`take_in`.
 
     Args:
-        table: Manifest, every value as text; one row per frame.
+        table: Manifest with patient and study keys, every value as text; one row per frame.
         frames: Position of every row among all frames of the shards, ascending.
         shards: Where the frames lie.
         refusals: Every file and frame that is not in the table.
@@ -129,7 +130,8 @@ def take_in(shards: Sequence[Shard], refused_before: Sequence[Refusal] = ()) -> 
             f"{refusals[0].detail}.",
             "Check data.root and the kind of files in it.",
         )
-    table = pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).astype(str)
+    table = pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype(str)
+    table["patient"] = reconcile(list(table["patient"]), list(table.pop("issuer")))
     return Intake(table, np.arange(len(rows)), tuple(shards), refusals)
 
 

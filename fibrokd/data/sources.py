@@ -94,16 +94,17 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Unmatched:
-    """A file without a stage, or a row of the label table without a file.
+    """A file without a stage, a row of the label table without a file, or a file that is no picture by its name.
 
     Args:
-        kind: ``file`` or ``row``.
+        kind: ``file``, ``row`` or ``companion``.
         name: Relative path of the file, or ``labels.csv:12`` (line number, header is line 1).
-        reason: ``no_label``, ``ambiguous_label``, ``no_file``, ``not_a_file``.
+        reason: ``no_label``, ``ambiguous_label``, ``no_file``, ``not_a_file``; of companions ``no_picture``, ``hidden``
+            or ``label_table``.
         detail: What was looked for.
     """
 
-    kind: Literal["file", "row"]
+    kind: Literal["file", "row", "companion"]
     name: str
     reason: str
     detail: str
@@ -116,12 +117,12 @@ class Found:
     Args:
         files: Files with a stage, sorted by path.
         unmatched: Files without a stage and rows without a file, sorted; for quarantine.csv and the report.
-        companions: Tables, notes and other files that are no pictures by their name and carry no stage.
+        companions: Tables, notes, hidden files and folders: they carry no stage and are not looked into.
     """
 
     files: tuple[SourceFile, ...]
     unmatched: tuple[Unmatched, ...] = ()
-    companions: tuple[str, ...] = ()
+    companions: tuple[Unmatched, ...] = ()
 
 
 def find_files(config: DataConfig) -> Found:
@@ -152,6 +153,9 @@ def from_folders(config: DataConfig, scale: StageScale) -> Found:
     """Layout ``folders``: ``F3/…``, ``train/F3/…`` or ``F3/patient12/…``."""
     files, unmatched, companions = [], [], []
     for path, regular in walk(config.root):
+        if _is_hidden(path):
+            companions.append(Unmatched("companion", path, "hidden", ""))
+            continue
         folders = PurePosixPath(path).parts[:-1]
         stage, position, problem = _stage_of(folders, scale)
         if stage is not None and regular:
@@ -160,7 +164,7 @@ def from_folders(config: DataConfig, scale: StageScale) -> Found:
         elif not regular:
             unmatched.append(Unmatched("file", path, "not_a_file", "a broken link or a special file"))
         elif _is_companion(path):
-            companions.append(path)
+            companions.append(Unmatched("companion", path, "no_picture", ""))
         else:
             unmatched.append(Unmatched("file", path, problem, f"folders {'/'.join(folders) or '(root)'}"))
     return Found(tuple(files), tuple(unmatched), tuple(companions))
@@ -192,7 +196,8 @@ def from_table(config: DataConfig, scale: StageScale) -> Found:
     files, unmatched, companions = [], [], []
     for path, regular in walk(config.root):
         file = config.root / path
-        if file.resolve() == own:
+        if _is_hidden(path) or file.resolve() == own:
+            companions.append(Unmatched("companion", path, "hidden" if _is_hidden(path) else "label_table", ""))
             continue
         wanted = _key_of(file, path, labels.key) if regular else None
         row = labels.rows.get(wanted) if wanted else None
@@ -203,7 +208,7 @@ def from_table(config: DataConfig, scale: StageScale) -> Found:
         elif not regular:
             unmatched.append(Unmatched("file", path, "not_a_file", "a broken link or a special file"))
         elif _is_companion(path):
-            companions.append(path)
+            companions.append(Unmatched("companion", path, "no_picture", ""))
         else:
             unmatched.append(Unmatched("file", path, "no_label", f"no row of {labels.name} has its {labels.key}"))
     for value, row in labels.rows.items():
@@ -237,7 +242,8 @@ LAYOUTS: Mapping[str, Callable[[DataConfig, StageScale], Found]] = {"folders": f
 def walk(root: Path) -> Iterator[tuple[str, bool]]:
     """Yield (relative POSIX path, is a regular file) of everything below ``root``, sorted by path.
 
-    Hidden files and folders are skipped. Links to folders are followed, each real folder once: no loops.
+    A hidden folder is yielded once, with a slash at its end, and not entered. Links to folders are followed, each real
+    folder once: no loops.
     """
     seen: set[tuple[int, int]] = set()
     found: list[tuple[str, bool]] = []
@@ -248,12 +254,14 @@ def walk(root: Path) -> Iterator[tuple[str, bool]]:
             folders.clear()
             continue
         seen.add((facts.st_dev, facts.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in names:
-            if not name.startswith("."):
-                file = here / name
-                found.append((file.relative_to(root).as_posix(), file.is_file()))
+        found += [(f"{(here / name).relative_to(root).as_posix()}/", False) for name in folders if _is_hidden(name)]
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        found += [((here / name).relative_to(root).as_posix(), (here / name).is_file()) for name in names]
     yield from sorted(found)
+
+
+def _is_hidden(path: str) -> bool:
+    return PurePosixPath(path).name.startswith(".")
 
 
 def _is_companion(path: str) -> bool:

@@ -27,6 +27,7 @@ from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.tables import confusion_counts
 
 FORMAT = 1
+WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
 
 
@@ -35,6 +36,7 @@ def metrics_document(
     costs: Mapping[str, Mapping[str, int]],
     stamp: Mapping[str, Any] | None = None,
     config: BootstrapConfig = DEFAULT_BOOTSTRAP,
+    known_patients: int | float | None = None,
 ) -> dict[str, Any]:
     """Return the content of metrics.json.
 
@@ -43,6 +45,7 @@ def metrics_document(
         costs: Network → ``{"parameters": number}``.
         stamp: Integrity stamp of the prepared folder.
         config: How intervals are made.
+        known_patients: Share of the images whose patient is known; ``None`` if that is not known either.
 
     Raises:
         TableError: There are no predictions, costs are missing, parts repeat, scales differ, or networks were
@@ -60,7 +63,8 @@ def metrics_document(
         "scale": list(predictions[0].scale.names),
         "level": config.level,
         "bootstrap": {
-            "method": "percentile, whole patient groups resampled",
+            "method": "percentile, whole clusters resampled",
+            "clusters": cluster_words(predictions, known_patients),
             "resamples": config.resamples,
             "seed": config.seed,
             "min_clusters": config.min_clusters,
@@ -69,6 +73,22 @@ def metrics_document(
         "comparisons": _comparisons(samples),
         "stamp": dict(stamp or {}),
     }
+
+
+def cluster_words(predictions: Sequence[Predictions], known_patients: int | float | None = None) -> str:
+    """Return what the clusters of these predictions are.
+
+    Args:
+        predictions: Answers with their clusters.
+        known_patients: Share of the images whose patient is known; ``None`` if that is not known either.
+    """
+    alone = all(len(set(part.groups)) == len(part) for part in predictions)
+    if alone:
+        return "images (no patient is known)" if not known_patients else "images (each is alone in its cluster)"
+    tied = "images tied by any evidence (patient, study, file name, identical content)"
+    if known_patients is None or known_patients >= WELL_KNOWN:
+        return tied
+    return f"{tied}; the patient is known for {100 * known_patients:.1f} % of the images only"
 
 
 def _check(predictions: Sequence[Predictions], costs: Mapping[str, Mapping[str, int]]) -> None:
@@ -94,13 +114,13 @@ def _split(sample: Bootstrap) -> dict[str, Any]:
     support = counts.sum(axis=1)
     absent = [name for name, images in zip(part.scale.names, support, strict=True) if images == 0]
     stages = {
-        stage: {"images": int(support[k]), "patients": int((sample.by_group.confusion[:, k].sum(axis=-1) > 0).sum())}
+        stage: {"images": int(support[k]), "clusters": int((sample.by_group.confusion[:, k].sum(axis=-1) > 0).sum())}
         | {name: as_json(stage_interval(metric, k, sample)) for name, metric in STAGE_METRICS.items()}
         for k, stage in enumerate(part.scale.names)
     }
     return {
         "images": len(part),
-        "patients": sample.clusters,
+        "clusters": sample.clusters,
         "absent_stages": absent,
         **{name: as_json(metric_interval(metric, sample)) for name, metric in METRICS.items()},
         "per_stage": stages,

@@ -1,10 +1,11 @@
-"""Percentile intervals by resampling whole patient clusters, for single networks and for paired differences.
+"""Percentile intervals by resampling whole clusters of images, for single networks and for paired differences.
 
-Images of one patient are not independent, so patients are drawn with replacement and bring all their images along.
-Draws depend only on the seed and the number of clusters: networks assessed on the same patients see the same
+Images that belong together (those of one patient, where patients are known) are not independent, so clusters are drawn
+with replacement and bring all their images along.
+Draws depend only on the seed and the number of clusters: networks assessed on the same images see the same
 resamples, which is what makes differences paired. Metrics are defined elsewhere; nothing here knows their names.
 
-Shape letters: G patient clusters, R resamples, K stages.
+Shape letters: G clusters, R resamples, K stages.
 
 Reference: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13; Davison and Hinkley,
 Bootstrap Methods and their Application (1997), section 3.8 (hierarchical data), DOI 10.1017/CBO9780511802843.
@@ -45,7 +46,7 @@ class BootstrapConfig(Config):
     """Seed of the resampling."""
 
     min_clusters: Annotated[int, Field(ge=2)] = MIN_CLUSTERS
-    """Below this number of patient clusters a value gets no interval: percentiles of so few mean nothing."""
+    """Below this number of clusters a value gets no interval: percentiles of so few mean nothing."""
 
 
 DEFAULT_BOOTSTRAP = BootstrapConfig()
@@ -60,7 +61,7 @@ class Interval:
         low: Lower bound; ``None`` where there is no interval.
         high: Upper bound; ``None`` where there is no interval.
         level: Nominal coverage.
-        clusters: Number of patient clusters that the metric counts.
+        clusters: Number of clusters that the metric counts.
         note: Why a value or its bounds are missing or unusual; empty otherwise.
     """
 
@@ -92,12 +93,12 @@ class Bootstrap:
 
     @property
     def clusters(self) -> int:
-        """Number of patient clusters."""
+        """Number of clusters."""
         return len(self.by_group.surprise)
 
 
 def bootstrap(predictions: Predictions, config: BootstrapConfig = DEFAULT_BOOTSTRAP) -> Bootstrap:
-    """Resample the patient clusters of ``predictions``; every metric is then read off the result."""
+    """Resample the clusters of ``predictions``; every metric is then read off the result."""
     by_group = totals_by_group(predictions)
     parts = [by_group.weighted(block) for block in draw_counts(len(by_group.surprise), config)]
     resampled = Totals(
@@ -182,11 +183,11 @@ def _interval(found: _Found, metric: Metric | StageMetric | None, config: Bootst
         why = metric.undefined if metric else "one of the two values is not estimable"
         return Interval(None, None, None, config.level, clusters, f"not estimable: {why}")
     if clusters < config.min_clusters:
-        note = f"no interval from {clusters} patient groups (at least {config.min_clusters} needed)"
+        note = f"no interval from {clusters} clusters (at least {config.min_clusters} needed)"
         return Interval(value, None, None, config.level, clusters, note)
     if metric and metric.proportion and value in (0.0, 1.0):
         low, high = _exact_bounds(value, clusters, config.level)
-        note = f"exact bound: all {clusters} patient groups gave the same answer"
+        note = f"exact bound: all {clusters} clusters gave the same answer"
         return Interval(value, low, high, config.level, clusters, note)
     return _percentiles(found, config)
 

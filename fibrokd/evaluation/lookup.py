@@ -1,6 +1,7 @@
 """Compares networks with the lookup table: the nearest training thumbnail, which learns nothing.
 
-The lookup itself is measured by the integrity check; here its figures are read and put beside the networks' own.
+The lookup itself is measured by the integrity check: on the networks' own split, which is what they are compared with,
+and cross-validated under every level of grouping. Here its figures are read and put beside the networks' own.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from fibrokd.evaluation.report_inputs import ReportInputs
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the lookup table reaches at one level of grouping.
+    """What the lookup table reaches on the networks' own split, or at one level of grouping.
 
     Args:
-        level: ``random``, ``stem``, ``content``, ``all`` or ``subject``.
+        level: ``split`` (trained on exactly the train images, asked for exactly the test images),
+            ``random``, ``stem``, ``content``, ``all`` or ``subject``.
         scores: Metric → ``{"value", "low", "high"}``; at least ``accuracy``.
         twin_in_train: Share of test images with an exact copy in train; ``None`` if not measured.
-        own_level: This is the level at which the networks' own split was made.
+        own_level: Networks are compared with this one: the lookup on their own split, or where that was not measured
+            the one at the level at which the split was made.
     """
 
     level: str
@@ -36,23 +39,24 @@ class Lookup:
 
 
 def lookups(inputs: ReportInputs) -> list[Lookup]:
-    """Return the lookup at every level that the integrity check measured; empty where it measured none."""
+    """Return the lookup on the networks' own split and at every level, as far as the integrity check measured them."""
     controls = inputs.integrity.get("controls") or {}
-    measured = controls.get("thumbnail_1nn") or {}
-    grouping = inputs.stamp.get("grouping")
+    split = controls.get("thumbnail_1nn_split")
+    measured = ({"split": split} if split else {}) | (controls.get("thumbnail_1nn") or {})
+    own = "split" if split else inputs.stamp.get("grouping")
     return [
         Lookup(
             level,
             {name: found[name] for name in HEADLINE if name in found},
             found.get("twin_in_train"),
-            level == grouping,
+            level == own,
         )
         for level, found in measured.items()
     ]
 
 
 def own_lookup(inputs: ReportInputs) -> Lookup | None:
-    """Return the lookup at the level of the networks' own split, if it was measured and estimable."""
+    """Return the lookup that networks are compared with, if it was measured and estimable."""
     own = (found for found in lookups(inputs) if found.own_level and found.accuracy["value"] is not None)
     return next(own, None)
 

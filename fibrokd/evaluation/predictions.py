@@ -1,7 +1,8 @@
 """What networks answered: the table predictions.csv, its checks, and the in-memory form every number starts from.
 
 Owns the file format. It computes no metric and knows no network. Columns of the file: ``network``, ``split``,
-``image_id``, ``group`` (patient cluster), ``stage`` (the truth, by name) and one ``p_<stage>`` per stage of the scale.
+``image_id``, ``group`` (cluster of images that belong together), ``stage`` (the truth, by name) and one ``p_<stage>``
+per stage of the scale.
 
 Shape letters: N images, K stages.
 """
@@ -36,7 +37,7 @@ class Predictions:
         network: Name of the network, such as ``student_kd``.
         split: Name of the split, such as ``test``.
         image_ids: Opaque image ids, unique.
-        groups: Patient cluster of each image; images of one cluster are not independent.
+        groups: Cluster of each image under all evidence; images of one cluster are not independent.
         truth: True stage index of each image.
         probabilities: Probability of each stage; rows sum to 1 within :data:`SUM_TOLERANCE`.
         scale: Stage scale.

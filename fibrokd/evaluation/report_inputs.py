@@ -32,6 +32,7 @@ class ReportInputs:
         predictions: What metrics.json was computed from.
         picture: Image id → the grey picture as the networks saw it, or ``None`` where there is none; only images of
             the worst errors are asked for.
+        no_picture: What is said where there is no picture.
         integrity: Content of integrity.json.
         curves: Network → one mapping per epoch with ``epoch`` and any of ``train_loss``, ``val_macro_f1``,
             ``val_balanced_accuracy``, ``learning_rate``.
@@ -46,6 +47,7 @@ class ReportInputs:
     document: Mapping[str, Any]
     predictions: Sequence[Predictions]
     picture: Callable[[str], UInt8[np.ndarray, "S S"] | None]
+    no_picture: str = "No picture stored."
     integrity: Mapping[str, Any] = field(default_factory=dict)
     curves: Mapping[str, Sequence[Mapping[str, int | float]]] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)

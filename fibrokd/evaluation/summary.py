@@ -26,7 +26,7 @@ def summary_table(document: Mapping[str, Any], latency_ms: Mapping[str, int | fl
     from rich.table import Table
 
     level = f"{document['level']:.0%}".replace("%", " %")
-    table = Table(title=f"{split.capitalize()} images ({level} intervals over patient groups)", title_justify="left")
+    table = Table(title=f"{split.capitalize()} images ({level} intervals over clusters)", title_justify="left")
     table.add_column("Network")
     for heading in ("Parameters", "Accuracy", "Balanced accuracy", "Macro-F1", "ms per image"):
         table.add_column(heading, justify="right")

@@ -1,10 +1,10 @@
 """Additive totals of predictions: the one thing every metric is a function of.
 
-A confusion matrix and two sums per patient cluster are enough for every metric, and totals of clusters add up. So a
+A confusion matrix and two sums per cluster are enough for every metric, and totals of clusters add up. So a
 bootstrap resample is a weighted sum of cluster totals, and a thousand resamples are one matrix product.
 This module counts; it judges nothing.
 
-Shape letters: N images, G patient clusters, R resamples, K stages; ``*batch`` one or more leading axes.
+Shape letters: N images, G clusters, R resamples, K stages; ``*batch`` one or more leading axes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Totals:
 
 
 def totals_by_group(predictions: Predictions) -> Totals:
-    """Return the totals of every patient cluster, clusters in ascending order of their key.
+    """Return the totals of every cluster, clusters in ascending order of their key.
 
     Probabilities are divided by their row sum first (it may differ from 1 by the rounding of the file), and the
     probability of the truth is held at or above the float64 epsilon, as scikit-learn does, so that no loss is infinite.

@@ -38,6 +38,7 @@ GROUPINGS = {
     "subject": "All images of one source subject were kept together.",
 }
 LEVELS = {
+    "split": "as in this very split: its train images, asked for its test images",
     "random": "at random",
     "stem": "file name",
     "content": "identical image",
@@ -83,7 +84,7 @@ def not_to_conclude(inputs: ReportInputs) -> list[str]:
         "Not a diagnosis, and not a medical device: research use only.",
         "The numbers are per image. A patient's stage would be decided from several images and other findings.",
         "Nothing about other scanners, sites or populations: these test images come from the collection trained on.",
-        "Intervals show the chance in which patients were tested, not that of training anew or of another split.",
+        "Intervals show the chance in which images were tested, not that of training anew or of another split.",
     ]
     return found
 

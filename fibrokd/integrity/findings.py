@@ -6,24 +6,23 @@ Owns the order in which the pieces are put together and the keys of integrity.js
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from fibrokd.integrity.controls import ControlData, ControlsConfig, draw_groups, label_order, run_controls
 from fibrokd.integrity.duplicates import CopyFacts, copy_facts
 from fibrokd.integrity.groups import Grouping, Groups, group_images
 from fibrokd.integrity.identity import StemRules, trusted_keys
 from fibrokd.integrity.levels import STRICTEST_FIRST, build_levels
-from fibrokd.integrity.splitting import Splits
+from fibrokd.integrity.split_lookup import Thumbnails, split_lookup
+from fibrokd.integrity.splitting import Parts, Splits
 from fibrokd.stages import StageScale
-
-Thumbnails = Callable[[Int[np.ndarray, " M"]], UInt8[np.ndarray, "M 48 48"]]
-"""Fetches the thumbnails of the rows asked for, ascending: only as many as the controls need are ever in memory."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Collection:
         grouping: Evidence that decided the groups of the split.
         rules: Stem rules.
         synthetic: The pictures were generated.
+        crop: Whether fans were to be cut out.
     """
 
     table: pd.DataFrame
@@ -49,6 +49,12 @@ class Collection:
     grouping: Grouping
     rules: StemRules
     synthetic: bool
+    crop: Literal["fan", "full"] = "fan"
+
+    @property
+    def uncropped(self) -> int:
+        """Images of which the whole frame was kept."""
+        return int((self.table["cropped"].astype(str) == "0").sum())
 
     @property
     def stages(self) -> Int[np.ndarray, " N"]:
@@ -58,15 +64,18 @@ class Collection:
 
 @dataclass(frozen=True)
 class Leak:
-    """What crosses from the test split into the training split actually made.
+    """What crosses between the splits actually made.
 
     Args:
         twins: Share of test images whose exact content is also among the training images.
         relatives: Share of test images that some evidence ties to a training image.
+        others: Every other pair of splits, ``val→train``: share of the first split's images that some evidence
+            (identical content included) ties to the second.
     """
 
     twins: float
     relatives: float
+    others: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,7 @@ class Findings:
         name_order: Whether the stage follows the file names; empty without controls.
         known_patients: Share of images with a believable patient key.
         sampled: Images the controls were run on, where that is fewer than all.
+        split_lookup: The look-up of thumbnails on this very split; empty without controls.
     """
 
     collection: Collection
@@ -96,6 +106,7 @@ class Findings:
     name_order: dict[str, int | float]
     known_patients: float
     sampled: int | None
+    split_lookup: dict[str, Any]
 
     @property
     def groups_per_stage(self) -> dict[str, int]:
@@ -115,6 +126,8 @@ class Findings:
             "quarantined": sum(self.collection.refused.values()),
             "quarantine_reasons": dict(sorted(self.collection.refused.items())),
             "unmatched_rows": self.collection.unmatched_rows,
+            "crop": self.collection.crop,
+            "uncropped": self.collection.uncropped,
             "wrong_extension": int((table["extension_ok"].astype(str) == "0").sum()),
             "distinct_images": self.copies.distinct,
             "most_copies": self.copies.most,
@@ -122,6 +135,7 @@ class Findings:
             "grouping": self.collection.grouping,
             "groups": {
                 "count": self.groups.count,
+                "clusters": self.evidence_groups.count,
                 "largest": int(sizes.max()),
                 "mixed_stage": [
                     {"group": m.group, "stages": m.stages, "evidence": m.evidence} for m in self.groups.mixed
@@ -137,8 +151,12 @@ class Findings:
                 "splits": round(self.splits.splits.worst_deviation, 4),
                 "folds": round(self.splits.folds.worst_deviation, 4),
             },
-            "leak": {"twins": self.leak.twins, "relatives": self.leak.relatives},
-            "controls": {**self.controls, **({"label_order": self.name_order} if self.name_order else {})},
+            "leak": {"twins": self.leak.twins, "relatives": self.leak.relatives, "others": self.leak.others},
+            "controls": {
+                **self.controls,
+                **({"thumbnail_1nn_split": self.split_lookup} if self.split_lookup else {}),
+                **({"label_order": self.name_order} if self.name_order else {}),
+            },
             "inflation_points": {name: _inflation(levels) for name, levels in self.controls.items()},
             "controls_sampled": self.sampled,
             "synthetic": self.collection.synthetic,
@@ -162,6 +180,7 @@ def survey(
     patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
     controls: dict[str, dict[str, Any]] = {}
     order: dict[str, int | float] = {}
+    own: dict[str, Any] = {}
     sampled = None
     if config.enabled:
         order = label_order(table, stages, evidence.codes)
@@ -170,30 +189,42 @@ def survey(
         part = table.iloc[rows].reset_index(drop=True)
         levels = build_levels(part, stages[rows], collection.rules, config.seeds, config.folds, config.replicates)
         controls = run_controls(ControlData(part, thumbnails(rows), stages[rows]), levels)
+        contents = np.unique(table["pixel_digest"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+        held = (_rows(splits.splits, "train"), _rows(splits.splits, "test"))
+        own = split_lookup(held, thumbnails, stages, contents, evidence.codes, config.replicates)
     return Findings(
         collection, copy_facts(table), groups, evidence, splits, leak_of(table, evidence.names, splits), controls,
-        order, sum(map(bool, patients)) / len(table), sampled,
+        order, sum(map(bool, patients)) / len(table), sampled, own,
     )  # fmt: skip
 
 
 def leak_of(table: pd.DataFrame, groups: Sequence[str], splits: Splits) -> Leak:
-    """Return what crosses from the test split to the training split.
+    """Return what crosses from each split to every earlier one.
 
     Args:
         table: Manifest rows; reads ``pixel_digest``.
         groups: Group of every row under all evidence.
         splits: Splits.
     """
-    names = np.array(splits.splits.names)[splits.splits.part]
-    test, train = names == "test", names == "train"
-    if not test.any():
-        return Leak(0.0, 0.0)
+    rows = {name: _rows(splits.splits, name) for name in splits.splits.names}
 
-    def crossing(keys: Sequence[str]) -> float:
+    def crossing(keys: Sequence[str], later: str, earlier: str) -> float:
+        if not len(rows.get(later, ())) or not len(rows.get(earlier, ())):
+            return 0.0
         values = np.array(keys, dtype=np.str_)
-        return round(float(np.isin(values[test], values[train]).mean()), 4)
+        return round(float(np.isin(values[rows[later]], values[rows[earlier]]).mean()), 4)
 
-    return Leak(twins=crossing(list(table["pixel_digest"])), relatives=crossing(groups))
+    pairs = [(later, earlier) for earlier, later in combinations(splits.splits.names, 2)]
+    return Leak(
+        twins=crossing(list(table["pixel_digest"]), "test", "train"),
+        relatives=crossing(groups, "test", "train"),
+        others={f"{a}→{b}": crossing(groups, a, b) for a, b in pairs if (a, b) != ("test", "train")},
+    )
+
+
+def _rows(parts: Parts, name: str) -> Int[np.ndarray, " M"]:
+    """Rows of one part, ascending; none where it does not exist."""
+    return np.flatnonzero(np.array(parts.names)[parts.part] == name)
 
 
 def _inflation(levels: Mapping[str, Any]) -> dict[str, float]:

@@ -6,7 +6,7 @@ different stages are listed for the caller to refuse, keep or set aside.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ from jaxtyping import Int
 from fibrokd.errors import SplitError
 from fibrokd.integrity.duplicates import exact_links
 from fibrokd.integrity.identity import StemRules, stem_keys, trusted_keys
-from fibrokd.integrity.links import Link, links_of_equal_keys
+from fibrokd.integrity.links import Evidence, Link, links_of_equal_keys
 
 Grouping = Literal["none", "stem", "content", "subject", "all"]
 """Evidence that counts. Frames of one file always belong together, except under ``none``.
@@ -27,7 +27,17 @@ Grouping = Literal["none", "stem", "content", "subject", "all"]
 ``all`` is the union of patient, study, stem (within the scope of the rules), content and near-duplicate evidence.
 """
 
-GROUP_COLUMNS = ("image_id", "group", "evidence", "link_to", "value")
+GROUP_COLUMNS = ("image_id", "group", "cluster", "evidence", "link_to", "value")
+
+_SECRET: tuple[Evidence, ...] = ("patient", "study")  # their values differ with the secret; no digest may
+
+_ADVICE: dict[Evidence, str] = {
+    "stem": "If these names are a scheme and not copies of one picture, change stems.suffixes.",
+    "patient": "If the folder below the stage does not name a patient, set data.patient_folders: false; else check the "
+    "patient keys.",
+    "study": "Check the study keys.",
+    "content": "Remove the copies, or bring other pictures.",
+}
 
 
 @dataclass(frozen=True)
@@ -71,25 +81,45 @@ class Groups:
         """Number of groups."""
         return len(set(self.names))
 
-    def to_table(self, image_ids: Sequence[str]) -> pd.DataFrame:
+    def tied_by(self) -> tuple[str, str]:
+        """Return what ties most images, with an example where that can be shown, and what to do if it is wrong."""
+        kinds = Counter(link.evidence for link in self.links if link.evidence != "file")
+        if not kinds:
+            return "", ""
+        (kind, count), total = kinds.most_common(1)[0], kinds.total()
+        told = f" Images were tied mostly by {kind} ({count} of {total} links)"
+        stems = Counter(link.value for link in self.links if link.evidence == "stem").most_common(1)
+        example = f"; for example {stems[0][1] + 1} images have the normal stem {stems[0][0]!r}" if stems else ""
+        return f"{told}{example}.", f" {_ADVICE[kind]}" if kind in _ADVICE else ""
+
+    def to_table(self, image_ids: Sequence[str], clusters: Sequence[str]) -> pd.DataFrame:
         """Return groups.csv: one row per image; several kinds of evidence are joined with ``|``, in parallel.
 
-        ``link_to`` names the image that held the key first; it is empty for that image itself.
+        ``link_to`` names the image that held the key first; it is empty for that image itself. ``value`` is empty for
+        patients and studies, whose keys are in identities.csv.
+
+        Args:
+            image_ids: Id of every row.
+            clusters: Group of every row under all evidence, whatever grouping these groups were made under.
         """
         held: dict[int, list[tuple[str, str, str]]] = defaultdict(list)
         heads: set[tuple[int, str, str]] = set()
         for link in self.links:
             if (link.a, link.evidence, link.value) not in heads:
                 heads.add((link.a, link.evidence, link.value))
-                held[link.a].append((link.evidence, "", link.value))
-            held[link.b].append((link.evidence, image_ids[link.a], link.value))
+                held[link.a].append((link.evidence, "", _shown(link)))
+            held[link.b].append((link.evidence, image_ids[link.a], _shown(link)))
         rows = [
-            (image_id, group, *("|".join(column) for column in zip(*held[row], strict=True)))
+            (*named, *("|".join(column) for column in zip(*held[row], strict=True)))
             if row in held
-            else (image_id, group, "", "", "")
-            for row, (image_id, group) in enumerate(zip(image_ids, self.names, strict=True))
+            else (*named, "", "", "")
+            for row, named in enumerate(zip(image_ids, self.names, clusters, strict=True))
         ]
         return pd.DataFrame(rows, columns=list(GROUP_COLUMNS))
+
+
+def _shown(link: Link) -> str:
+    return "" if link.evidence in _SECRET else link.value
 
 
 def group_images(

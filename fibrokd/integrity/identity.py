@@ -11,11 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
+from statistics import median
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from fibrokd.config import Config
+from fibrokd.data.identities import is_placeholder
+from fibrokd.errors import InputError
 
 SUFFIXES = (
     r"[ _.-]*\(\d{1,3}\)",  # "a17 (2)", the mark of a second download
@@ -30,11 +33,12 @@ SUFFIXES = (
 )
 """Endings that mark a copy, an augmentation or a frame of the picture named before them."""
 
-_PLACEHOLDER = re.compile(
-    r"[\s0\-_.?*]*|9{3,}|x+|anon(?:ym(?:ous|i[sz]ed)?)?[\s_^-]*0*|unknown|none|null|nan|n/?a|tests?|dummy|patient"
-    r"|no[ _-]?(?:id|name)|deleted|removed|default",
-    re.IGNORECASE,
-)
+OUTLIER_TIMES_MEDIAN = 5
+"""A key is an outlier only above this many times the studies of the median key: in a small cohort every patient holds
+more than a twentieth of all studies."""
+
+MOST_UNNAMED = 0.1
+"""Share of the images that may lose their key to distrust before somebody has to say that this is right."""
 
 
 class StemRules(Config):
@@ -99,21 +103,12 @@ def stem_keys(paths: Sequence[str], rules: StemRules) -> tuple[list[str], list[s
     return [("" if key in set(refused) else key) for key in keys], refused
 
 
-def is_placeholder(key: str) -> bool:
-    """Say whether a key names nobody: empty, ``0``, ``ANON``, ``unknown``, … (``ANON0017`` is a name).
-
-    Example:
-        >>> is_placeholder("ANON"), is_placeholder("0000"), is_placeholder("P0")
-        (True, True, False)
-    """
-    return _PLACEHOLDER.fullmatch(key.strip()) is not None
-
-
 def trusted_keys(keys: Sequence[str], studies: Sequence[str] | None = None) -> tuple[list[str], list[str]]:
     """Return one key per image ("" where the key is not believed), and the keys that were not believed.
 
-    A key is not believed when it is a placeholder, or when it stands on more than 5 % of the studies (and on more
-    than 10) of a collection: scanners left on a default write one number for everybody.
+    A key is not believed when it is a placeholder, or when it is a clear outlier: it stands on more than 5 % of the
+    studies of a collection, on more than 10, and on more than 5 times as many as the median key. Scanners left on a
+    default write one number for everybody.
 
     Args:
         keys: Patient or study key of every image, "" where unknown.
@@ -126,5 +121,29 @@ def trusted_keys(keys: Sequence[str], studies: Sequence[str] | None = None) -> t
             if study:
                 held[key].add(study)
         limit = max(10.0, 0.05 * len({study for study in studies if study}))
-        refused |= {key for key, found in held.items() if key and len(found) > limit}
+        counts = {key: len(found) for key, found in held.items() if key and key not in refused}
+        limit = max(limit, OUTLIER_TIMES_MEDIAN * median(counts.values() or [0]))
+        refused |= {key for key, count in counts.items() if count > limit}
     return [("" if not key or key in refused else key) for key in keys], sorted(refused)
+
+
+def refuse_unnaming(patients: Sequence[str], studies: Sequence[str]) -> None:
+    """Refuse to go on where distrust takes the patient from many images; placeholders never named anybody.
+
+    Args:
+        patients: Patient key of every image, "" where unknown.
+        studies: Study key of every image, "" where unknown.
+
+    Raises:
+        InputError: More than :data:`MOST_UNNAMED` of the images would lose a key.
+    """
+    believed, _ = trusted_keys(patients, studies)
+    pairs = zip(patients, believed, strict=True)
+    lost = Counter(key for key, kept in pairs if key and not kept and not is_placeholder(key))
+    if lost.total() > MOST_UNNAMED * len(patients):
+        raise InputError(
+            f"Expected patient keys to stand for one person each, found {len(lost)} key(s) with far more studies than "
+            f"the others; not believing them leaves {lost.total()} of {len(patients)} images without a patient.",
+            "Correct these identifiers, or set accept_distrusted_keys: true if the keys really name nobody, with a new "
+            "OUT.",
+        )

@@ -3,7 +3,7 @@
 Owns the levels, their folds and the score of a control on them. A level whose grouping does not exist in the
 collection, or that has fewer than two groups of some stage, is left out.
 
-Shape letters: N images, G groups, K stages, B bootstrap replicates.
+Shape letters: N images, G clusters, K stages, B bootstrap replicates.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Level:
     Args:
         name: Key of :data:`LEVELS`.
         codes: Group number of every image.
+        clusters: Number of its group under all evidence: whatever was kept together, intervals resample these.
         stages: Stage index of every image.
         folds: Fold number of every image, one array per seed.
         replicates: Bootstrap replicates of the intervals.
@@ -47,6 +48,7 @@ class Level:
 
     name: str
     codes: Int[np.ndarray, " N"]
+    clusters: Int[np.ndarray, " N"]
     stages: Int[np.ndarray, " N"]
     folds: tuple[Int[np.ndarray, " N"], ...]
     replicates: int
@@ -62,31 +64,51 @@ class Level:
 
     @cached_property
     def _weights(self) -> Float[np.ndarray, "B G"]:
-        # One set of resampled groups serves every control, so that their intervals are comparable.
-        random = np.random.default_rng(0)
-        return random.multinomial(self.groups, np.full(self.groups, 1 / self.groups), size=self.replicates) * 1.0
+        # One set of resampled clusters serves every control, so that their intervals are comparable.
+        return draw_weights(int(self.clusters.max()) + 1, self.replicates)
 
     def score(self, correct: Float[np.ndarray, " N"]) -> dict[str, dict[str, float]]:
-        """Return accuracy and balanced accuracy with 95 % group-cluster percentile bootstrap intervals.
+        """Return accuracy and balanced accuracy with intervals, see :func:`cluster_scores`.
 
         Args:
             correct: Share of the seeds under which each image was answered rightly, 0 … 1.
-
-        References:
-            Field & Welsh, J R Stat Soc B 2007;69:369 (cluster bootstrap).
         """
-        stage_count = int(self.stages.max()) + 1
-        hits = np.zeros((self.groups, stage_count))
-        totals = np.zeros((self.groups, stage_count))
-        np.add.at(hits, (self.codes, self.stages), correct)
-        np.add.at(totals, (self.codes, self.stages), 1)
-        drawn_hits, drawn_totals = self._weights @ hits, self._weights @ totals
-        accuracies = drawn_hits.sum(axis=1) / np.maximum(drawn_totals.sum(axis=1), 1)
-        recall = _recall(hits.sum(axis=0), totals.sum(axis=0))
-        return {
-            "accuracy": _interval(hits.sum() / totals.sum(), accuracies),
-            "balanced_accuracy": _interval(recall, _recall(drawn_hits, drawn_totals)),
-        }
+        return cluster_scores(correct, self.stages, self.clusters, self._weights)
+
+
+def draw_weights(clusters: int, replicates: int) -> Float[np.ndarray, "B G"]:
+    """Return how often each cluster occurs in each bootstrap replicate."""
+    return np.random.default_rng(0).multinomial(clusters, np.full(clusters, 1 / clusters), size=replicates) * 1.0
+
+
+def cluster_scores(
+    correct: Float[np.ndarray, " N"],
+    stages: Int[np.ndarray, " N"],
+    clusters: Int[np.ndarray, " N"],
+    weights: Float[np.ndarray, "B G"],
+) -> dict[str, dict[str, float]]:
+    """Return accuracy and balanced accuracy with 95 % percentile intervals from resampling whole clusters.
+
+    Args:
+        correct: Share of the answers to each image that were right, 0 … 1.
+        stages: Stage index of every image.
+        clusters: Cluster number of every image, 0 … G-1.
+        weights: See :func:`draw_weights`.
+
+    References:
+        Field & Welsh, J R Stat Soc B 2007;69:369 (cluster bootstrap).
+    """
+    shape = (weights.shape[1], int(stages.max()) + 1)
+    hits, totals = np.zeros(shape), np.zeros(shape)
+    np.add.at(hits, (clusters, stages), correct)
+    np.add.at(totals, (clusters, stages), 1)
+    drawn_hits, drawn_totals = weights @ hits, weights @ totals
+    accuracies = drawn_hits.sum(axis=1) / np.maximum(drawn_totals.sum(axis=1), 1)
+    recall = _recall(hits.sum(axis=0), totals.sum(axis=0))
+    return {
+        "accuracy": _interval(hits.sum() / totals.sum(), accuracies),
+        "balanced_accuracy": _interval(recall, _recall(drawn_hits, drawn_totals)),
+    }
 
 
 def build_levels(
@@ -114,6 +136,7 @@ def build_levels(
     """
     levels = []
     patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
+    clusters = group_images(table, "all", rules, extra).codes
     for name, grouping in LEVELS.items():
         if name == "subject" and sum(map(bool, patients)) < _SUBJECT_SHARE * len(table):
             continue
@@ -122,7 +145,7 @@ def build_levels(
         count = min(folds, int(np.unique(held, return_counts=True)[1].min()))
         if count >= 2:
             drawn = tuple(_folds(codes, stages, count, seed) for seed in seeds)
-            levels.append(Level(name, codes, stages, drawn, replicates))
+            levels.append(Level(name, codes, clusters, stages, drawn, replicates))
     return levels
 
 

@@ -107,10 +107,14 @@ def split_images(table: pd.DataFrame, groups: Groups, scale: StageScale, config:
     wanted = {name: float(getattr(config.shares, name)) for name in SPLITS if getattr(config.shares, name) > 0}
     folds = {str(fold): 1 / config.folds for fold in range(config.folds)}
     codes = groups.codes
-    return Splits(
-        splits=assign_parts(codes, stages, wanted, scale.names, config.seed, "splits"),
-        folds=assign_parts(codes, stages, folds, scale.names, config.seed + 1, "folds"),
-    )
+    try:
+        return Splits(
+            splits=assign_parts(codes, stages, wanted, scale.names, config.seed, "splits"),
+            folds=assign_parts(codes, stages, folds, scale.names, config.seed + 1, "folds"),
+        )
+    except SplitError as error:
+        why, advice = groups.tied_by()
+        raise SplitError(error.problem + why, error.todo + advice) from error
 
 
 def assign_parts(

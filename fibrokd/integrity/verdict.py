@@ -25,6 +25,9 @@ SHORTCUT_CAUTION = 0.10
 MIN_GROUPS = 20
 """With fewer independent groups per stage, one unusual patient moves the result by more than 5 points."""
 
+MOST_UNCROPPED = 0.05
+"""Above this share of whole frames, where fans were to be cut out, the collection was not seen as configured."""
+
 _READABLE_BUT_REFUSED = frozenset(["no_label", "ambiguous_label", "mixed_stage_group"])
 
 PUBLISHED_PROTOCOL = "published protocol: file-stem groups only; not leak-safe"
@@ -93,6 +96,14 @@ def _leak(findings: Findings) -> Iterator[Reason]:
             "relatives_in_split", severity, leak.relatives,
             f"{_percent(leak.relatives)} of the test pictures of this split belong together with a training picture "
             "(same patient, study, name or content).",
+        )  # fmt: skip
+    crossing = {pair: share for pair, share in leak.others.items() if share > 0}
+    if crossing:
+        words = ", ".join(f"{pair} {_percent(share)}" for pair, share in crossing.items())
+        yield Reason(
+            "relatives_between_splits", "caution", max(crossing.values()),
+            f"Pictures that belong together lie in different splits ({words}): what is tuned on one is not new to the "
+            "other.",
         )  # fmt: skip
     if grouping == "stem":
         yield Reason("published_protocol", "caution", findings.groups.count, PUBLISHED_PROTOCOL)
@@ -200,6 +211,17 @@ def _files(findings: Findings) -> Iterator[Reason]:
         )  # fmt: skip
 
 
+def _crop(findings: Findings) -> Iterator[Reason]:
+    collection = findings.collection
+    share = collection.uncropped / len(collection.table)
+    if collection.crop == "fan" and share > MOST_UNCROPPED:
+        yield Reason(
+            "uncropped", "caution", round(share, 4),
+            f"In {_percent(share)} of the pictures no fan was found with confidence and the whole frame was kept: "
+            "burned-in text and rulers are seen by the networks, and may show patient data.",
+        )  # fmt: skip
+
+
 # --------------------------------------------------------------------------- shortcuts
 def _shortcuts(findings: Findings) -> Iterator[Reason]:
     if not findings.controls:
@@ -253,6 +275,6 @@ def _percent(share: float) -> str:
 
 
 RULES: tuple[Callable[[Findings], Iterator[Reason]], ...] = (
-    _leak, _shortcuts, _copies, _mixed, _name_order, _identities, _cohort, _files,
+    _leak, _shortcuts, _copies, _mixed, _name_order, _identities, _cohort, _crop, _files,
 )  # fmt: skip
 """Every rule of the judgement, in the order in which its reasons are read."""

@@ -51,8 +51,6 @@ class VanillaKd:
         supervised: The shared supervised term.
     """
 
-    needs_teacher = True
-
     def __init__(self, config: KdConfig, supervised: SupervisedTerm) -> None:
         self.config = config
         self.supervised = supervised
@@ -84,5 +82,6 @@ METHOD = MethodSpec(
     grade="B",
     reference="Hinton et al. 2015, arXiv:1503.02531; coefficients of DOI 10.1109/icipcn67432.2026.11438428",
     config=KdConfig,
+    needs_teacher=True,
     build=VanillaKd,
 )

@@ -22,8 +22,6 @@ class NoneConfig(Config):
 class SupervisedOnly:
     """The shared supervised term with coefficient 1."""
 
-    needs_teacher = False
-
     def __init__(self, supervised: SupervisedTerm) -> None:
         self.supervised = supervised
 
@@ -46,5 +44,6 @@ METHOD = MethodSpec(
     grade="A",
     reference="Class-weighted cross-entropy with label smoothing and MixUp; no teacher.",
     config=NoneConfig,
+    needs_teacher=False,
     build=_build,
 )

@@ -7,12 +7,13 @@ augmentation.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from pydantic import Field
 
 from fibrokd.artifacts import Record, begin, read_json, read_record, require, write_json
@@ -34,21 +35,41 @@ DEPLOYED = Runtime("fp32", "nchw")
 """Precision in which networks are assessed: that of the released bundle, whatever they were trained in."""
 
 
-class AssessConfig(Config):
-    """Configuration of the step."""
+NO_PICTURE = {
+    "masked": "Picture withheld: it may carry burned-in text.",
+    "all": "No picture stored.",
+    "none": "Pictures were not asked for.",
+}
+"""What the report says where it shows no picture."""
 
-    prepared: Path
-    """Folder that ``fibrokd prepare`` wrote."""
-    networks: Annotated[dict[str, Path], Field(min_length=1)]
-    """Name → finished teacher or student folder; the order is the order of the tables."""
+
+NetworkName = Annotated[str, Field(pattern=r"^(teacher|student)[a-z0-9_]*$")]
+"""Begins with ``teacher`` or ``student``; never collides with the other inputs of the step."""
+
+
+class AssessPlan(Config):
+    """What is predicted and shown."""
+
     title: str = "Liver fibrosis staging"
     """Title of the report."""
     splits: tuple[str, ...] = ("val", "test")
     """Splits that are predicted; the headline is always ``test``."""
     bootstrap: BootstrapConfig = BootstrapConfig()
     """How intervals are made."""
+    pictures: Literal["masked", "all", "none"] = "masked"
+    """Pictures of the worst errors in the report. ``masked``: only of synthetic data and of frames whose surroundings
+    were cut off, for the others may carry burned-in text; ``all``: whatever was cut off; ``none``: no picture."""
     latency_repeats: Annotated[int, Field(ge=1)] = 20
     """Single-image forward passes whose median is the latency."""
+
+
+class AssessConfig(AssessPlan):
+    """Configuration of the step: what is shown, of which networks, on which data."""
+
+    prepared: Path
+    """Folder that ``fibrokd prepare`` wrote."""
+    networks: Annotated[dict[NetworkName, Path], Field(min_length=1)]
+    """Name → finished teacher or student folder; the order is the order of the tables."""
 
 
 def run(config: AssessConfig, out: Path) -> Record:
@@ -96,16 +117,17 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     predictions = read_predictions(out / "predictions.csv", prepared.scale)
     cards = {name: read_json(folder / "card.json") for name, folder in config.networks.items()}
     costs = {name: {"parameters": card["parameters"]} for name, card in cards.items()}
-    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap)
+    integrity = read_json(prepared.folder / "integrity.json")
+    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, integrity.get("known_patients"))
     write_json(out / "metrics.json", document)
     write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
-    rows = {image_id: row for row, image_id in enumerate(prepared.table["image_id"])}
     report = ReportInputs(
         title=config.title,
         document=document,
         predictions=predictions,
-        picture=lambda image_id: np.asarray(prepared.pixels[rows[image_id]]),
-        integrity=read_json(prepared.folder / "integrity.json"),
+        picture=_pictures(prepared, config.pictures),
+        no_picture=NO_PICTURE[config.pictures],
+        integrity=integrity,
         curves={name: _curve(folder) for name, folder in config.networks.items()},
         provenance=dict(inputs),
         cards=cards,
@@ -113,6 +135,20 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     )
     write_report(out / "report.html", report)
     return ["confusion.csv", "metrics.json", "predictions.csv", "report.html"]
+
+
+def _pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarray, "S S"] | None]:
+    """Fetch a picture by image id, or ``None`` where it must not be shown."""
+    rows = {image_id: row for row, image_id in enumerate(prepared.table["image_id"])}
+    shown = np.full(len(prepared), wanted == "all")
+    if wanted == "masked":
+        shown = (prepared.table["cropped"] == "1").to_numpy() | bool(prepared.stamp["synthetic"])
+
+    def fetch(image_id: str) -> UInt8[np.ndarray, "S S"] | None:
+        row = rows[image_id]
+        return np.asarray(prepared.pixels[row]) if shown[row] else None
+
+    return fetch
 
 
 def _answers(name: str, network: StagingNetwork, prepared: Prepared, split: str) -> Predictions:
@@ -123,7 +159,7 @@ def _answers(name: str, network: StagingNetwork, prepared: Prepared, split: str)
         network=name,
         split=split,
         image_ids=tuple(table["image_id"]),
-        groups=tuple(table["group"]),
+        groups=tuple(table["cluster"]),
         truth=prepared.stages[rows],
         probabilities=torch.from_numpy(logits).double().softmax(1).numpy(),
         scale=prepared.scale,

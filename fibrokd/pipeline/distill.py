@@ -9,12 +9,12 @@ from fibrokd.artifacts import Record, begin, digest_file, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ConfigError
-from fibrokd.methods import MethodConfig, build_objective
+from fibrokd.methods import METHODS, MethodConfig, build_objective
 from fibrokd.methods.kd import KdConfig
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.dataset import TrainingImages
-from fibrokd.training.networks import build
+from fibrokd.training.networks import BackboneName, build
 from fibrokd.training.objective import SupervisedConfig
 from fibrokd.training.produce import OUTPUTS, Lesson, produce_network, refuse_unfit, supervised_term
 from fibrokd.training.runtime import accelerator
@@ -25,7 +25,7 @@ from fibrokd.training.teachers import LiveTeacher, TeacherSource, check_competen
 class StudentPlan(Config):
     """A student and how it is trained."""
 
-    backbone: str = "mobilenetv3_small"
+    backbone: BackboneName = "mobilenetv3_small"
     """Key of the BACKBONES table."""
     pretrained: bool = True
     """Start from ImageNet weights."""
@@ -52,8 +52,8 @@ class DistillConfig(StudentPlan):
     """Folder that ``fibrokd write-book`` wrote."""
     teacher: Path | None = None
     """Folder that ``fibrokd teach`` wrote: the teacher then answers online."""
-    minimum_balanced_accuracy: float = 0.25
-    """Refuse a live teacher whose validation balanced accuracy is below."""
+    minimum_balanced_accuracy: float | None = None
+    """Refuse a live teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
 
 
 def run(config: DistillConfig, out: Path) -> Record:
@@ -65,7 +65,7 @@ def run(config: DistillConfig, out: Path) -> Record:
     prepared = Prepared.open(config.prepared)
     refuse_unfit(prepared)
     objective = build_objective(config.method, supervised_term(prepared, config.supervised))
-    _check_source(config, objective.needs_teacher)
+    _check_source(config, METHODS[config.method.kind].needs_teacher)
     inputs = {"prepared": prepared.record.digest}
     if config.book is not None:
         inputs["book"] = require(config.book, "write-book").digest
@@ -74,7 +74,8 @@ def run(config: DistillConfig, out: Path) -> Record:
     if config.weights is not None:
         inputs["weights"] = digest_file(config.weights)
     settings = config.model_dump(mode="json", exclude={"prepared", "book", "teacher", "weights"})
-    step = begin(out, "distill", settings, inputs)
+    with accelerator().main_process_first():
+        step = begin(out, "distill", settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
         return step.record
     images = TrainingImages.of(prepared, config.views)

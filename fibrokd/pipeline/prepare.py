@@ -1,7 +1,8 @@
 """Step ``prepare``: images in; manifest, groups, splits and the integrity verdict out. Wiring only.
 
 Nothing is dropped silently: whatever is not in manifest.csv is in quarantine.csv, and label rows without a file are
-in unmatched.csv. The folder's files are described in :mod:`fibrokd.data.prepared`.
+in unmatched.csv, with the files that are no pictures. The folder's files are described in :mod:`fibrokd.data.prepared`.
+Identifiers of persons are written as keyed stand-ins only, into identities.csv, on which no digest depends.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from fibrokd.artifacts import Record, begin, digest_file, digest_json, read_record, write_json, write_text
+from fibrokd.artifacts import Record, begin, digest_bytes, digest_file, digest_json, read_record, write_json, write_text
 from fibrokd.config import Config
+from fibrokd.data.identities import load_secret, secret_path
 from fibrokd.data.ingest import IngestJob, Refusal
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.manifest import check_manifest, manifest_digest
+from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.data.shards import Intake, ingest_shards, take_in
 from fibrokd.data.sources import DataConfig, Found, find_files
-from fibrokd.errors import ArtifactError
+from fibrokd.errors import ArtifactError, ConfigError
 from fibrokd.integrity.controls import ControlsConfig
 from fibrokd.integrity.findings import Collection, Findings, survey
 from fibrokd.integrity.groups import Groups, group_images, refuse_mixed
-from fibrokd.integrity.identity import StemRules
+from fibrokd.integrity.identity import StemRules, refuse_unnaming
 from fibrokd.integrity.page import render_page
 from fibrokd.integrity.splitting import SplitConfig, split_images
 from fibrokd.integrity.subjects import SubjectsConfig, with_subjects
@@ -79,16 +82,25 @@ class PrepareConfig(Config):
     accept_unfit: bool = False
     """Allow training on data judged unfit; every later result carries the stamp."""
 
+    accept_distrusted_keys: bool = False
+    """Go on where more than 10 % of the images lose their patient because the key stands on too many studies."""
+
     synthetic: bool | None = None
-    """The pictures were generated; by default true for the output of the ``phantom`` step."""
+    """The pictures were generated; by default true for the output of the ``phantom`` step. Identifiers of generated
+    patients are written down as they are."""
+
+    identity_key: Path | None = None
+    """File with the secret that hides identifiers of patients and studies; made on first use, readable by its owner
+    only. By default the file that FIBROKD_IDENTITY_KEY names, else ``~/.config/fibrokd/identity.key``. The same secret
+    gives the same keys; it must not lie in the run folder. No part of the run's identity."""
 
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read images; 0 takes every core. No part of the run's identity."""
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: everything but input paths and the number of workers."""
+        """Return what decides the result: everything but input paths, the secret and the number of workers."""
         identity = self.as_json()
-        del identity["workers"], identity["data"]["root"], identity["data"]["labels"]
+        del identity["workers"], identity["identity_key"], identity["data"]["root"], identity["data"]["labels"]
         if identity["subjects"]:
             del identity["subjects"]["table"]
         return identity
@@ -102,7 +114,8 @@ def run(config: PrepareConfig, out: Path) -> Record:
         out: Run folder, new or of the same configuration and inputs.
 
     Raises:
-        InputError: There is nothing to read, or labels cannot be understood.
+        InputError: There is nothing to read, labels cannot be understood, or many patient keys cannot be believed.
+        ConfigError: The secret cannot be had, or lies in the run folder.
         SplitError: Images that belong together carry different stages, or a split cannot hold every stage.
         ArtifactError: ``out`` holds something else.
     """
@@ -112,12 +125,18 @@ def run(config: PrepareConfig, out: Path) -> Record:
     if step.finished:
         shutil.rmtree(out / _SHARDS, ignore_errors=True)
         return step.record
-    jobs = [IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames) for file in files]
-    shards = ingest_shards(jobs, out / _SHARDS, config.workers)
+    synthetic = _is_synthetic(config)
+    secret = None if synthetic else _secret(config, out)
+    jobs = [
+        IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames, secret) for file in files
+    ]
+    shards = ingest_shards(jobs, out / _SHARDS / _fingerprint(secret), config.workers)
     unlabelled = [Refusal(i.name, None, i.reason, i.detail) for i in found.unmatched if i.kind == "file"]
     intake, groups = _group(take_in(shards, unlabelled), config)
     scale = config.data.stages.scale()
     check_manifest(intake.table, scale)
+    if not config.accept_distrusted_keys:
+        refuse_unnaming(list(intake.table["patient"]), list(intake.table["study"]))
     splits = split_images(intake.table, groups, scale, config.splits)
     collection = Collection(
         table=intake.table,
@@ -127,13 +146,13 @@ def run(config: PrepareConfig, out: Path) -> Record:
         unmatched_rows=sum(item.kind == "row" for item in found.unmatched),
         grouping=config.grouping,
         rules=config.stems,
-        synthetic=_is_synthetic(config),
+        synthetic=synthetic,
+        crop=config.preprocess.crop,
     )
     findings = survey(collection, intake.thumbnails, groups, splits, config.controls)
     verdict = judge(findings)
     _write_tables(out, intake, found)
-    _csv(out / "groups.csv", groups.to_table(list(intake.table["image_id"])))
-    _csv(out / "splits.csv", splits.to_table(intake.table["image_id"]))
+    _write_groups(out, findings)
     intake.write_pixels(out / "pixels.npy", config.preprocess.size)
     _write_judgement(out, config, findings, verdict)
     record = step.finish(
@@ -166,7 +185,7 @@ def _inputs(config: PrepareConfig, found: Found) -> dict[str, str]:
 def _digest(path: Path) -> str:
     try:
         return digest_file(path)
-    except OSError:
+    except ArtifactError:
         return "unreadable"  # reading it for its pixels quarantines it with the reason
 
 
@@ -177,6 +196,21 @@ def _is_synthetic(config: PrepareConfig) -> bool:
         return read_record(config.data.root).step == "phantom"
     except ArtifactError:
         return False
+
+
+def _secret(config: PrepareConfig, out: Path) -> bytes:
+    path = secret_path(config.identity_key)
+    if path.resolve().is_relative_to(out.resolve()):
+        raise ConfigError(
+            f"Expected the secret that hides identifiers outside the run folder, found {path}.",
+            "Keep it where the folder is not passed on with it: set identity_key elsewhere.",
+        )
+    return load_secret(path)
+
+
+def _fingerprint(secret: bytes | None) -> str:
+    """Name of the folder of the shards: a resumed run must not mix keys of two secrets."""
+    return "clear" if secret is None else digest_bytes(b"shards" + secret)[:8]
 
 
 # --------------------------------------------------------------------------- groups
@@ -195,13 +229,20 @@ def _group(intake: Intake, config: PrepareConfig) -> tuple[Intake, Groups]:
 
 # --------------------------------------------------------------------------- outputs
 def _write_tables(out: Path, intake: Intake, found: Found) -> None:
-    _csv(out / "manifest.csv", intake.table)
+    _csv(out / "manifest.csv", intake.table[list(MANIFEST_COLUMNS)])
+    _csv(out / "identities.csv", intake.table[["image_id", *IDENTITY_COLUMNS]])
     refused = [(r.path, "" if r.frame is None else r.frame, r.reason, r.detail) for r in intake.refusals]
     _csv(out / "quarantine.csv", pd.DataFrame(refused, columns=["path", "frame", "reason", "detail"]))
-    unmatched = [(item.kind, item.name, item.reason, item.detail) for item in found.unmatched]
+    unmatched = [(item.kind, item.name, item.reason, item.detail) for item in (*found.unmatched, *found.companions)]
     _csv(out / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "name", "reason", "detail"]))
     notes = [note for shard in intake.shards for note in shard.notes]
     _csv(out / "notes.csv", pd.DataFrame(notes, columns=["image_id", "note"]))
+
+
+def _write_groups(out: Path, findings: Findings) -> None:
+    image_ids = findings.collection.table["image_id"]
+    _csv(out / "groups.csv", findings.groups.to_table(list(image_ids), findings.evidence_groups.names))
+    _csv(out / "splits.csv", findings.splits.to_table(image_ids))
 
 
 def _csv(path: Path, table: pd.DataFrame) -> None:

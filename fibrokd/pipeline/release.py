@@ -86,6 +86,9 @@ def run(config: ReleaseConfig, out: Path) -> Record:
 
     # Imported here: torch costs seconds and half a gigabyte that the command line's help must not pay.
     from fibrokd.training.networks import load_network
+    from fibrokd.training.teachers import check_same_data
+
+    check_same_data(config.student, prepared)
 
     say(f"release: exporting {config.student.name}")
     network = load_network(config.student)
@@ -254,9 +257,12 @@ def _headline(config: ReleaseConfig) -> dict[str, Any]:
         return {}
     networks = read_json(config.assess / "metrics.json")["networks"]
     found = networks.get(config.student.name)
-    if found is None:
+    # The name alone proves nothing: every run has a folder called student_kd.
+    assessed = read_record(config.assess).inputs.get(config.student.name)
+    if found is None or assessed != read_record(config.student).digest:
         raise ArtifactError(
-            f"{config.assess} assessed {', '.join(networks)}, but not {config.student.name!r}.",
+            f"Expected {config.assess} to have assessed {config.student}, found figures of {', '.join(networks)}, "
+            "none of them of this very network.",
             "Assess the network that is to be released.",
         )
     test: dict[str, Any] = found["test"]

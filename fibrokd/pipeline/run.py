@@ -5,6 +5,7 @@ The only step that knows the others.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +16,9 @@ from fibrokd.artifacts import read_json
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.summary import summary_table
+from fibrokd.methods import METHODS
 from fibrokd.pipeline import assess, distill, phantom, predict, prepare, release, teach, write_book
+from fibrokd.pipeline.assess import AssessPlan
 from fibrokd.pipeline.distill import StudentPlan
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
@@ -34,6 +37,8 @@ class ReleasePlan(Config):
     """Key of ``students``."""
     name: str = "fibrokd"
     """Name of the bundle."""
+    tolerance: float = 1e-4
+    """Largest accepted difference of any probability between PyTorch and the exported network."""
 
 
 class RunConfig(PrepareConfig):
@@ -48,12 +53,12 @@ class RunConfig(PrepareConfig):
     """Teacher."""
     book: BookConfig = BookConfig()
     """Book of the teacher's answers."""
-    minimum_balanced_accuracy: float = 0.25
-    """Refuse to distil from a teacher whose validation balanced accuracy is below."""
+    minimum_balanced_accuracy: float | None = None
+    """Refuse to distil from a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
     students: dict[StudentName, StudentPlan]
     """Name of the student's folder → plan; ``method: {kind: none}`` makes a control without a teacher."""
-    title: str = "Liver fibrosis staging"
-    """Title of the report."""
+    assess: AssessPlan = AssessPlan()
+    """Title and contents of the report."""
     release: ReleasePlan = ReleasePlan()
     """What is released."""
 
@@ -66,6 +71,18 @@ class RunConfig(PrepareConfig):
                 raise ValueError("give either `phantom` or `data`, not both")
             return {**values, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv"}}
         return values
+
+    @model_validator(mode="after")
+    def _book_is_long_enough(self) -> RunConfig:
+        """Say it now, not after the teacher has been trained for hours."""
+        for name, plan in self.students.items():
+            short = self.book.mode == "trajectory" and plan.train.epochs > self.book.views and not plan.wrap_book
+            if short and _learns_from_a_teacher(plan):
+                raise ValueError(
+                    f"{name} may train {plan.train.epochs} epochs, the trajectory book holds {self.book.views} views; "
+                    "raise book.views, lower the epochs, or set wrap_book"
+                )
+        return self
 
     @model_validator(mode="after")
     def _release_exists(self) -> RunConfig:
@@ -89,7 +106,7 @@ def run(config: RunConfig, out: Path) -> int:
     _banner("teach")
     teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1})
     teach.run(_made(teach.TeachConfig, config.teacher, prepared=prepared, views=teacher_views), teacher)
-    if any(plan.method.kind != "none" for plan in config.students.values()):
+    if any(_learns_from_a_teacher(plan) for plan in config.students.values()):
         _banner("write-book")
         write_book.run(
             write_book.WriteBookConfig(
@@ -104,12 +121,12 @@ def run(config: RunConfig, out: Path) -> int:
     networks = {"teacher": teacher}
     for name, plan in config.students.items():
         _banner(f"distill {name}")
-        knowledge = None if plan.method.kind == "none" else book
+        knowledge = book if _learns_from_a_teacher(plan) else None
         made = _made(distill.DistillConfig, plan, prepared=prepared, views=config.views, book=knowledge)
         distill.run(made, out / name)
         networks[name] = out / name
     _banner("assess")
-    assess.run(assess.AssessConfig(prepared=prepared, networks=networks, title=config.title), out / "assess")
+    assess.run(_made(assess.AssessConfig, config.assess, prepared=prepared, networks=networks), out / "assess")
     _banner("release")
     release.run(
         release.ReleaseConfig(
@@ -117,6 +134,7 @@ def run(config: RunConfig, out: Path) -> int:
             prepared=prepared,
             assess=out / "assess",
             name=config.release.name,
+            tolerance=config.release.tolerance,
         ),
         out / "bundle",
     )
@@ -142,6 +160,16 @@ def _made(kind: Any, plan: Config, **more: Any) -> Any:
     return kind(**{name: getattr(plan, name) for name in type(plan).model_fields}, **more)
 
 
+def _program() -> str:
+    """The command as it was called, so that the printed line can be pasted."""
+    called = Path(sys.argv[0])
+    return str(called) if called.name == "fibrokd" else "fibrokd"
+
+
+def _learns_from_a_teacher(plan: StudentPlan) -> bool:
+    return METHODS[plan.method.kind].needs_teacher
+
+
 def _banner(step: str) -> None:
     say(f"── {step}")
 
@@ -161,5 +189,5 @@ def _conclude(out: Path, root: Path, seconds: float) -> None:
     console.print(summary_table(read_json(out / "assess" / "metrics.json"), latencies))
     print(f"report  {report}")
     print(f"bundle  {bundle}")
-    print(f"app     fibrokd app {bundle}")
+    print(f"app     {_program()} app {bundle}")
     say(f"done in {seconds:.0f} s; running this again redoes nothing that is finished")

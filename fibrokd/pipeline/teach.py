@@ -11,7 +11,7 @@ from fibrokd.methods import build_objective
 from fibrokd.methods.none import NoneConfig
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import TrainingImages
-from fibrokd.training.networks import build
+from fibrokd.training.networks import BackboneName, build
 from fibrokd.training.objective import SupervisedConfig
 from fibrokd.training.produce import OUTPUTS, Lesson, produce_network, refuse_unfit, supervised_term
 from fibrokd.training.runtime import accelerator
@@ -21,7 +21,7 @@ from fibrokd.training.settings import TrainConfig
 class TeacherPlan(Config):
     """A teacher and how it is trained."""
 
-    backbone: str = "resnet50"
+    backbone: BackboneName = "resnet50"
     """Key of the BACKBONES table: resnet50, resnet18, efficientnet_b0, mobilenetv3_small."""
     pretrained: bool = True
     """Start from ImageNet weights (through timm's hub, or from ``weights``)."""
@@ -53,7 +53,9 @@ def run(config: TeachConfig, out: Path) -> Record:
     inputs = {"prepared": prepared.record.digest}
     if config.weights is not None:
         inputs["weights"] = digest_file(config.weights)
-    step = begin(out, "teach", config.model_dump(mode="json", exclude={"prepared", "weights"}), inputs)
+    settings = config.model_dump(mode="json", exclude={"prepared", "weights"})
+    with accelerator().main_process_first():
+        step = begin(out, "teach", settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
         return step.record
     lesson = Lesson(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from fibrokd.artifacts import Record, begin, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.training.augment import ViewSpec
-from fibrokd.training.book import BookConfig, write_book
+from fibrokd.training.book import PARTS, BookConfig, write_book
 from fibrokd.training.runtime import accelerator
 from fibrokd.training.teachers import LiveTeacher, check_competence
 
@@ -24,8 +25,8 @@ class WriteBookConfig(Config):
     """Mode and number of views."""
     views: ViewSpec = ViewSpec()
     """Augmentation and MixUp; students that read the book must use the same."""
-    minimum_balanced_accuracy: float = 0.25
-    """Refuse a teacher whose validation balanced accuracy is below (chance is 0.2 for five stages)."""
+    minimum_balanced_accuracy: float | None = None
+    """Refuse a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
 
 
 def run(config: WriteBookConfig, out: Path) -> Record:
@@ -40,9 +41,12 @@ def run(config: WriteBookConfig, out: Path) -> Record:
     inputs = {"prepared": prepared.record.digest, "teacher": teacher_record.digest}
     step = begin(out, "write-book", settings, inputs)
     if step.finished:
+        shutil.rmtree(out / PARTS, ignore_errors=True)
         return step.record
     device = accelerator().device
     teacher = LiveTeacher.open(config.teacher, prepared, device)
     check_competence(teacher, prepared, config.minimum_balanced_accuracy)
     outputs = write_book(out, teacher, teacher_record.digest, prepared, config.views, config.book)
-    return step.finish(outputs, device=str(device))
+    record = step.finish(outputs, device=str(device))
+    shutil.rmtree(out / PARTS)
+    return record

@@ -28,15 +28,16 @@ class Engine:
         network: Bytes of the ONNX file.
         card: Its interface as the bundle states it.
         stages: Number of stages K that the bundle declares.
-        threads: Threads within one operator; by default the cores available to the process.
+        threads: Threads within one operator. One by default: a single image of a small network gains nothing from a
+            second one (MobileNetV3-Small, 224 px, two busy cores: 1.77 ms with one thread, 1.98 ms with two).
 
     Raises:
         BundleError: The file is no network, or not the one the card describes.
     """
 
-    def __init__(self, network: bytes, card: NetworkCard, stages: int, threads: int | None = None) -> None:
+    def __init__(self, network: bytes, card: NetworkCard, stages: int, threads: int = 1) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or available_cores()
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL

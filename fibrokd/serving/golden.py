@@ -67,7 +67,7 @@ def _staged(predictor: Predictor, stage: int, seed: int) -> Iterator[tuple[bytes
     severity = round(stage * (len(METAVIR) - 1) / (len(predictor.bundle.scale) - 1))
     for number in range(ATTEMPTS):
         patient = make_patient(1000 * stage + number, seed, severity, DIFFICULTIES["easy"])
-        png = _encode(Clip(patient).frame(size=SIDE))
+        png = _encode(Clip(patient).frame(size=max(SIDE, predictor.bundle.card.preprocess.size)))
         [staging] = predictor.predict_bytes(png, "golden")
         if staging.outcome == "stage":
             yield png, staging

@@ -74,7 +74,7 @@ class Predictor:
 
     Args:
         bundle: An opened bundle.
-        threads: Threads of the engine; by default the cores available to the process.
+        threads: Threads of the engine; one answers a single image fastest, large networks on idle cores gain from more.
         limits: What the reader refuses to decode.
 
     Example:
@@ -82,7 +82,7 @@ class Predictor:
         >>> [staging] = predictor.predict_path(Path("scan.png"))  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None, limits: ReadLimits | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, limits: ReadLimits | None = None) -> None:
         self.bundle = bundle
         self._limits = limits or ReadLimits()
         self._engine = Engine(bundle.network, bundle.card.network, len(bundle.scale), threads)

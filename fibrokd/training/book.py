@@ -40,6 +40,7 @@ from fibrokd.training.objective import TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
 
 FORMAT = 1
+PARTS = "parts"
 CHECKED_IMAGES = 64
 """Mixed tensors whose pixels are digested: detects drift of decoders and interpolation between machines."""
 
@@ -69,6 +70,8 @@ def write_book(
 ) -> list[str]:
     """Write a book; started again on the same folder, it goes on with the first view that is missing.
 
+    The views are kept in ``parts/`` until the caller has finished the step and removes them.
+
     Args:
         folder: Run folder.
         teacher: The frozen teacher.
@@ -81,7 +84,7 @@ def write_book(
         Names of the files written.
     """
     images = TrainingImages.of(prepared, views)
-    parts = folder / "parts"
+    parts = folder / PARTS
     for number in track(range(config.count), f"book ({config.mode})", config.count, "views"):
         part = parts / f"{number:05d}.npy"
         if not part.exists():
@@ -92,9 +95,6 @@ def write_book(
         np.save(temporary, logits)
     write_json(folder / "book.json", _manifest(images, teacher_digest, prepared, config))
     write_json(folder / "ledger.json", _ledger(logits, teacher, images))
-    for name in names:
-        name.unlink()
-    parts.rmdir()
     return ["book.json", "ledger.json", "logits.npy"]
 
 

@@ -117,6 +117,12 @@ class Trainer:
         self.accelerator = accelerator()
         device = self.accelerator.device
         self.steps = task.images.steps(config.batch_size)
+        if len(task.images) // self.steps < self.world:
+            raise TrainingError(
+                f"Expected every process to get an image of every batch, found {self.world} processes for batches of "
+                f"{len(task.images) // self.steps}.",
+                "Raise `batch_size`, or start fewer processes.",
+            )
         probe = next(task.images.batches(0, config.batch_size)).images
         if self.accelerator.is_main_process:
             resolve(config.runtime, task.network, probe, folder / "runtime.json", device)

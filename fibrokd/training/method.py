@@ -23,6 +23,7 @@ class MethodSpec:
             D reconstruction, M from memory. D and M are called "our reading of".
         reference: Source, with DOI or arXiv number.
         config: The method's Config class; its ``kind`` is a literal.
+        needs_teacher: Whether a book or a live teacher must be there.
         build: Makes the objective from the method's Config and the shared supervised term.
     """
 
@@ -31,4 +32,5 @@ class MethodSpec:
     grade: Grade
     reference: str
     config: type[Config]
+    needs_teacher: bool
     build: Callable[[Any, SupervisedTerm], Objective]

@@ -12,11 +12,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import timm
 import torch
 from jaxtyping import Float
+from pydantic import AfterValidator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -55,6 +56,16 @@ BACKBONES: Mapping[str, Backbone] = {
     "tiny": Backbone("test_resnet", 373_173),
 }
 """Every backbone by the name that configurations use. A new one is a new row; a contract test picks it up."""
+
+
+def _known(name: str) -> str:
+    if name not in BACKBONES:
+        raise ValueError(f"expected one of {', '.join(BACKBONES)}")
+    return name
+
+
+BackboneName = Annotated[str, AfterValidator(_known)]
+"""A key of :data:`BACKBONES`, checked when a configuration is read."""
 
 TAPS = {"s2": 2, "s4": 4, "s8": 8, "s16": 16, "s32": 32}
 """Feature taps by name → reduction of the input side; names, not layer indices, are the contract with objectives."""

@@ -71,9 +71,6 @@ class Term:
 class Objective(Protocol):
     """What the loop asks of a method: terms by name for one batch."""
 
-    needs_teacher: bool
-    """Whether ``signal`` must be there."""
-
     def __call__(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, progress: float
     ) -> Mapping[str, Term]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from fibrokd.artifacts import read_json, write_json
 from fibrokd.config import Config
+from fibrokd.errors import TrainingError
 
 Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["nchw", "channels_last"]
@@ -101,8 +102,7 @@ def resolve(
         measured).
     """
     if file.exists():
-        kept = read_json(file)
-        return Runtime(kept["precision"], kept["memory_format"]), kept["milliseconds_per_step"]
+        return _repeat(read_json(file), file)
     precisions: tuple[Precision, ...] = ("fp32", "bf16") if config.precision == "auto" else (config.precision,)
     formats: tuple[MemoryFormat, ...] = (
         ("nchw", "channels_last") if config.memory_format == "auto" else (config.memory_format,)
@@ -114,8 +114,25 @@ def resolve(
             name = f"{candidate.precision}/{candidate.memory_format}"
             measured[name] = round(_milliseconds(candidate, network, batch, device), 2)
         candidates.sort(key=lambda c: measured[f"{c.precision}/{c.memory_format}"])
-    write_json(file, {**candidates[0].as_json(), "milliseconds_per_step": measured})
+    circumstances = {"threads": torch.get_num_threads(), "processes": int(accelerator().num_processes)}
+    write_json(file, {**candidates[0].as_json(), **circumstances, "milliseconds_per_step": measured})
     return candidates[0], measured
+
+
+def _repeat(kept: dict[str, Any], file: Path) -> tuple[Runtime, dict[str, float]]:
+    """Take up what an earlier attempt wrote down: sums depend on the number of threads, so it is restored too.
+
+    Raises:
+        TrainingError: The earlier attempt ran in another number of processes.
+    """
+    processes = int(accelerator().num_processes)
+    if kept["processes"] != processes:
+        raise TrainingError(
+            f"{file.parent} was begun by {kept['processes']} process(es), found {processes}.",
+            "Resume it with as many processes, or choose another OUT.",
+        )
+    torch.set_num_threads(kept["threads"])
+    return Runtime(kept["precision"], kept["memory_format"]), kept["milliseconds_per_step"]
 
 
 def _milliseconds(runtime: Runtime, network: nn.Module, batch: Tensor, device: torch.device) -> float:

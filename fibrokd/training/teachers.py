@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from fibrokd.artifacts import read_json, require
+from fibrokd.artifacts import read_json, read_record, require
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import TrainingError
 from fibrokd.training.dataset import Batch
@@ -69,13 +69,13 @@ class LiveTeacher:
         return TeacherSignal(logits.float())
 
 
-def check_competence(teacher: LiveTeacher, prepared: Prepared, minimum: float) -> float:
+def check_competence(teacher: LiveTeacher, prepared: Prepared, minimum: float | None) -> float:
     """Let the teacher answer the validation split before anyone learns from it.
 
     Args:
         teacher: The teacher.
         prepared: Data it was trained on.
-        minimum: Lowest acceptable balanced accuracy.
+        minimum: Lowest acceptable balanced accuracy; None means 1.25 times chance.
 
     Returns:
         Validation balanced accuracy.
@@ -83,6 +83,8 @@ def check_competence(teacher: LiveTeacher, prepared: Prepared, minimum: float) -
     Raises:
         TrainingError: It is below ``minimum``: wrong weights were loaded, or it learned nothing.
     """
+    if minimum is None:
+        minimum = 1.25 / len(prepared.scale)
     rows = prepared.rows("val")
     logits = predict(teacher.network, prepared.pixels[rows], teacher.runtime, teacher.device)
     score = float(balanced_accuracy_score(prepared.stages[rows], logits.argmax(1)))
@@ -101,8 +103,7 @@ def check_same_data(folder: Path, prepared: Prepared) -> None:
         TrainingError: Digests differ.
         ArtifactError: The folder is not a finished network.
     """
-    step = read_json(folder / "record.json")["step"] if (folder / "record.json").exists() else "teach"
-    record = require(folder, step)
+    record = require(folder, read_record(folder).step)
     if record.inputs.get("prepared") != prepared.record.digest:
         raise TrainingError(
             f"{folder} was trained on another prepared folder than {prepared.folder}.",

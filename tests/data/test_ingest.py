@@ -11,8 +11,7 @@ import pandas as pd
 from fibrokd.artifacts import digest_bytes
 from fibrokd.data.ingest import IngestJob, Refusal, ingest, thumbnail
 from fibrokd.data.limits import ReadLimits
-from fibrokd.data.manifest import check_manifest
-from fibrokd.data.prepared import MANIFEST_COLUMNS
+from fibrokd.data.manifest import ROW_COLUMNS, check_manifest
 from fibrokd.data.preprocess import PreprocessSpec, preprocess
 from fibrokd.data.reading import read
 from fibrokd.data.sources import DataConfig, SourceFile, find_files
@@ -24,7 +23,7 @@ SPEC = PreprocessSpec(size=96)
 
 
 def job(root: Path, source: SourceFile) -> IngestJob:
-    return IngestJob(root=root, source=source, preprocess=SPEC, limits=ReadLimits())
+    return IngestJob(root=root, source=source, preprocess=SPEC, limits=ReadLimits(), secret=b"secret" * 4)
 
 
 def test_a_folder_becomes_a_manifest_that_passes_its_check(tmp_path: Path) -> None:
@@ -37,11 +36,12 @@ def test_a_folder_becomes_a_manifest_that_passes_its_check(tmp_path: Path) -> No
     frames = [frame for result in results for frame in result.frames]
     assert not any(result.refusals for result in results)
     assert len(frames) == 8
-    table = pd.DataFrame([frame.row for frame in frames], columns=list(MANIFEST_COLUMNS))
+    table = pd.DataFrame([frame.row for frame in frames], columns=list(ROW_COLUMNS))
     check_manifest(table, METAVIR)
     assert list(table["frame"]) == [0, 0, 0, 0, 0, 2, 5, 8]
     assert table["patient"].nunique() == 2  # none for the pictures, one stand-in for the cine
     assert not table["patient"].str.contains("CASE").any()
+    assert table["cropped"].astype(bool).all()
     assert all(frame.pixels.shape == (96, 96) and frame.thumbnail.shape == (48, 48) for frame in frames)
 
 

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from fibrokd.data.images import UltrasoundImage
-from fibrokd.data.manifest import build_row, check_manifest, image_id, manifest_digest, opaque_key
-from fibrokd.data.prepared import MANIFEST_COLUMNS, read_table
+from fibrokd.data.manifest import ROW_COLUMNS, build_row, check_manifest, image_id, manifest_digest
+from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS, read_table
+from fibrokd.data.preprocess import Preprocessed
 from fibrokd.data.sources import SourceFile
 from fibrokd.errors import TableError
 from fibrokd.stages import METAVIR
@@ -23,30 +24,40 @@ def image(seed: int = 0, **facts: object) -> UltrasoundImage:
     return UltrasoundImage(pixels=pixels, format="DICOM", **facts)
 
 
+def done(confidence: float = 0.97, cropped: bool = True) -> Preprocessed:
+    return Preprocessed(np.zeros((32, 32), np.uint8), confidence, (0, 0, 40, 50), cropped)
+
+
 def table(count: int = 6) -> pd.DataFrame:
     sources = [SourceFile(f"F{k % 5}/p{k}.dcm", f"F{k % 5}", patient=f"P{k}") for k in range(count)]
-    rows = [build_row(source, image(k), "ab" * 32, 0.97) for k, source in enumerate(sources)]
+    rows = [build_row(source, image(k), "ab" * 32, done(), None) for k, source in enumerate(sources)]
     return pd.DataFrame(rows)
 
 
 def test_a_row_holds_the_columns_of_the_contract_in_order() -> None:
-    row = build_row(SourceFile("F3/a/x.dcm", "F3", "P7", "S1", "north", "sonova"), image(frame=4), "cd" * 32, 0.98765)
-    assert tuple(row) == MANIFEST_COLUMNS
+    source = SourceFile("F3/a/x.dcm", "F3", "P7", "S1", "north", "sonova")
+    row = build_row(source, image(frame=4), "cd" * 32, done(0.98765), None)
+    assert tuple(row) == ROW_COLUMNS
     assert row["image_id"] == image_id("F3/a/x.dcm", 4)
     expected = {"stage": "F3", "patient": "P7", "study": "S1", "site": "north", "scanner": "sonova", "frame": 4}
     expected |= {"format": "DICOM", "extension_ok": 1, "height": 40, "width": 50, "fan_confidence": 0.9877}
+    expected |= {"cropped": 1, "issuer": ""}
     assert {key: row[key] for key in expected} == expected
+    assert build_row(source, image(), "cd" * 32, done(0.3, cropped=False), None)["cropped"] == 0
 
 
-def test_identifiers_from_the_file_are_never_written_as_they_are() -> None:
-    row = build_row(
-        SourceFile("F3/x.dcm", "F3"), image(patient="HOSPITAL|0042", study="1.2.3", device="Maker X"), "cd" * 32, 1.0
-    )
-    assert row["patient"] == opaque_key("patient", "HOSPITAL|0042")
-    assert row["study"] == opaque_key("study", "1.2.3")
+def test_identifiers_of_file_and_table_are_never_written_as_they_are() -> None:
+    from_file = image(patient="HOSPITAL|0042", study="1.2.3", device="Maker X")
+    row = build_row(SourceFile("F3/x.dcm", "F3"), from_file, "cd" * 32, done(), b"secret" * 4)
+    named = SourceFile("F3/x.dcm", "F3", patient="42", study=" 1.2.3 ")
+    same = build_row(named, image(), "cd" * 32, done(), b"secret" * 4)
+    for stated in (row, same):
+        assert not any(raw in str(value) for value in stated.values() for raw in ("0042", "1.2.3", "HOSPITAL"))
+    assert (row["patient"], row["study"]) == (same["patient"], same["study"])
+    assert row["issuer"] != same["issuer"] == ""
     assert row["scanner"] == "Maker X"
-    assert not any("0042" in str(value) or "1.2.3" in str(value) for value in row.values())
-    assert opaque_key("patient", "7") != opaque_key("study", "7")
+    other = build_row(named, image(), "cd" * 32, done(), b"Secret" * 4)
+    assert other["patient"] != same["patient"]
 
 
 def test_a_good_manifest_passes_before_and_after_csv(tmp_path: Path) -> None:
@@ -82,6 +93,7 @@ SPOILT = {
     "height": ["0"],
     "width": ["wide"],
     "fan_confidence": ["1.5", "nan", ""],
+    "cropped": ["yes", ""],
 }
 
 
@@ -112,6 +124,7 @@ def test_missing_columns_and_an_empty_table_are_refused() -> None:
 def test_the_digest_sees_content_and_nothing_else() -> None:
     base = table()
     same = base.iloc[::-1].assign(extra="x")[["extra", *reversed(MANIFEST_COLUMNS)]]
+    assert not set(IDENTITY_COLUMNS) & set(MANIFEST_COLUMNS)  # they differ with the secret
     assert manifest_digest(same) == manifest_digest(base)
     assert manifest_digest(spoil("stage", "F4")(base)) != manifest_digest(base)
     assert manifest_digest(base.iloc[:-1]) != manifest_digest(base)

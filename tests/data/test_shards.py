@@ -8,7 +8,7 @@ from fibrokd.data import shards
 from fibrokd.data.ingest import IngestJob, Refusal, ingest
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.data.sources import DataConfig, find_files
+from fibrokd.data.sources import DataConfig, SourceFile, find_files
 from fibrokd.errors import InputError
 
 
@@ -62,3 +62,15 @@ def test_a_finished_shard_is_not_made_again(jobs, tmp_path):
 def test_nothing_readable_is_refused_with_an_example(jobs, tmp_path):
     with pytest.raises(InputError, match="all 4 files were refused, for example because"):
         shards.take_in(shards.ingest_shards(jobs[4:8], tmp_path / "cache"))
+
+
+def test_patients_named_by_header_and_by_table_are_compared_over_the_whole_collection(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)).save(tmp_path / "x.png")
+    stated = ["SITE|0012", "12", "A|7", "B|7", "A|7"]
+    files = [SourceFile("x.png", "F1", patient) for patient in stated]
+    spec = PreprocessSpec(size=32, crop="full")
+    jobs = [IngestJob(tmp_path, file, spec, ReadLimits(), secret=b"secret" * 4) for file in files]
+    one, two, a, b, again = shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table["patient"]
+    assert one == two
+    assert a == again != b
+    assert "issuer" not in shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table

@@ -62,7 +62,11 @@ def test_files_without_a_stage_are_listed_and_not_dropped(tmp_path: Path) -> Non
         ("file", "loose.png", "no_label"),
         ("file", "other/b.png", "no_label"),
     ]
-    assert found.companions == ("truth.csv",)
+    assert [(c.kind, c.name, c.reason) for c in found.companions] == [
+        ("companion", ".git/", "hidden"),
+        ("companion", "F0/.hidden", "hidden"),
+        ("companion", "truth.csv", "no_picture"),
+    ]
 
 
 def test_links_that_go_in_circles_end(tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_a_table_of_paths_gives_stage_and_facts(tmp_path: Path) -> None:
         Unmatched("file", "x/c.png", "no_label", "no row of labels.csv has its path"),
         Unmatched("row", "labels.csv:4", "no_file", "x/gone.png"),
     )
-    assert found.companions == ()
+    assert found.companions == (Unmatched("companion", "labels.csv", "label_table", ""),)
 
 
 @pytest.mark.parametrize(("key", "value"), [("PatientID", "CASE-7"), ("StudyUID", "1.2.77")])

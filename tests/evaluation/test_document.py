@@ -28,7 +28,7 @@ def test_the_document_holds_what_other_programs_rely_on() -> None:
     assert document["networks"]["student_plain"]["parameters"] == 1001
     for part in parts:
         test = document["networks"][part.network]["test"]
-        assert (test["images"], test["patients"]) == (180, 60)
+        assert (test["images"], test["clusters"]) == (180, 60)
         for name in HEADLINE:
             assert test[name]["low"] <= test[name]["value"] <= test[name]["high"]
         assert test["accuracy"]["value"] == pytest.approx(accuracy_score(part.truth, part.predicted), abs=1e-9)
@@ -36,7 +36,7 @@ def test_the_document_holds_what_other_programs_rely_on() -> None:
         assert test["quadratic_kappa"]["value"] == pytest.approx(kappa, abs=1e-9)
         assert np.sum(test["confusion"]) == 180
         assert test["per_stage"]["F3"]["images"] == 36
-        assert test["per_stage"]["F3"]["patients"] == 12
+        assert test["per_stage"]["F3"]["clusters"] == 12
 
 
 def test_the_document_obeys_its_published_schema_also_where_nothing_can_be_estimated() -> None:

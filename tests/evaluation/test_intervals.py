@@ -99,13 +99,13 @@ def test_few_patients_get_a_value_and_no_interval_however_many_images_they_have(
     found = metric_interval(METRICS["accuracy"], bootstrap(made_up_predictions(patients=9, frames=50)))
     assert found.value is not None
     assert (found.low, found.high) == (None, None)
-    assert found.note == "no interval from 9 patient groups (at least 10 needed)"
+    assert found.note == "no interval from 9 clusters (at least 10 needed)"
 
 
 def test_a_stage_is_judged_by_the_patients_who_have_it() -> None:
     sample = bootstrap(made_up_predictions(patients=45))  # nine patients per stage
     assert metric_interval(METRICS["accuracy"], sample).low is not None
-    assert stage_interval(STAGE_METRICS["recall"], 2, sample).note.startswith("no interval from 9 patient groups")
+    assert stage_interval(STAGE_METRICS["recall"], 2, sample).note.startswith("no interval from 9 clusters")
     assert stage_interval(STAGE_METRICS["specificity"], 2, sample).low is not None
 
 

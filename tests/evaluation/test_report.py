@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fibrokd.errors import ArtifactError
-from fibrokd.evaluation.document import metrics_document
+from fibrokd.evaluation.document import cluster_words, metrics_document
 from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
 from fibrokd.evaluation.sections.errors import severity, worst_rows
 from fibrokd.stages import StageScale
@@ -182,7 +182,7 @@ def test_networks_that_do_not_beat_the_lookup_are_named_in_the_first_line() -> N
     between = accuracy["student_plain"]["value"] + 0.001
     text = _Page(render_report(_inputs(lookup=between))).text
     line = "Student without teacher (control) does not beat a lookup table that learns nothing"
-    assert text.index(line) < text.index("patient groups")
+    assert text.index(line) < text.index("Clusters:")
     below = accuracy["student_plain"]["low"] + 0.001
     text = _Page(render_report(_inputs(lookup=below))).text
     assert "Student without teacher (control) is not shown to beat a lookup table" in text
@@ -201,6 +201,31 @@ def test_a_lookup_measured_at_another_level_is_not_compared_with() -> None:
     assert "0.900" in text
     nothing = {"controls": {"thumbnail_1nn": {"subject": {"accuracy": {"value": None, "low": None, "high": None}}}}}
     assert "beats the lookup" not in _Page(render_report(replace(inputs, integrity=nothing))).text
+
+
+def test_networks_are_compared_first_with_the_lookup_on_their_own_split() -> None:
+    inputs = _inputs(lookup=0.1)
+    own = {"accuracy": _estimate(0.99), "balanced_accuracy": _estimate(0.987), "twin_in_train": 0.5}
+    controls = {"thumbnail_1nn_split": own, **inputs.integrity["controls"]}
+    text = _Page(render_report(replace(inputs, integrity={"controls": controls}))).text
+    assert "do not beat a lookup table that learns nothing (accuracy 0.990)" in text
+    assert "Every network beats" not in text
+    assert "nothing learned – 0.990 0.980–1.000 0.987" in text
+    assert text.index("as in this very split") < text.index("all evidence 25.0 %")
+    assert text.count("networks are compared with this") == 1
+
+
+def test_what_the_clusters_are_is_said_where_the_numbers_are() -> None:
+    alone = made_up_predictions("teacher", patients=60, frames=1)
+    document = metrics_document([alone], {"teacher": {"parameters": 1}}, FIT, known_patients=0.0)
+    assert document["bootstrap"]["clusters"] == "images (no patient is known)"
+    text = _Page(render_report(replace(_inputs(), predictions=[alone], document=document))).text
+    assert "60 simulated test images in 60 clusters" in text
+    assert text.lower().count("clusters: images (no patient is known)") == 3
+    assert cluster_words([alone], 1.0) == "images (each is alone in its cluster)"
+    tied = made_up_predictions(patients=10)
+    assert cluster_words([tied], 1.0) == "images tied by any evidence (patient, study, file name, identical content)"
+    assert cluster_words([tied], 0.25).endswith("the patient is known for 25.0 % of the images only")
 
 
 def test_a_five_stage_accuracy_too_good_to_be_true_raises_an_alarm() -> None:
@@ -237,6 +262,8 @@ def test_pictures_are_asked_for_only_where_they_are_shown_and_may_be_missing() -
     shown = {part.image_ids[row] for part in inputs.parts for row in worst_rows(part, 12)}
     assert set(asked) == shown
     assert html.count("No picture stored.") == len(asked)
+    told = render_report(replace(inputs, picture=lambda image_id: None, no_picture="Picture withheld: <why>."))
+    assert told.count("Picture withheld: &lt;why&gt;.") == len(asked)
 
 
 def test_a_full_set_of_noisy_pictures_stays_under_five_megabytes() -> None:
@@ -257,7 +284,7 @@ def test_few_patients_make_a_report_without_intervals_but_with_the_reason() -> N
     parts = [made_up_predictions("teacher", patients=5, frames=2)]
     document = metrics_document(parts, {"teacher": {"parameters": 1}}, FIT)
     text = _Page(render_report(replace(_inputs(), predictions=parts, document=document))).text
-    assert "No interval from 5 patient groups (at least 10 needed)" in text
+    assert "No interval from 5 clusters (at least 10 needed)" in text
     assert "Only one network was assessed" in text
 
 

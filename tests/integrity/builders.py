@@ -4,7 +4,7 @@ import hashlib
 
 import pandas as pd
 
-from fibrokd.data.prepared import MANIFEST_COLUMNS
+from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
 
 
 def image_id(path, frame=0):
@@ -22,10 +22,11 @@ def manifest(rows):
             {
                 "image_id": image_id(path, frame), "path": path, "frame": str(frame), "stage": "F0", "patient": "",
                 "study": "", "site": "", "scanner": "", "file_digest": digest, "pixel_digest": digest,
-                "format": "PNG", "extension_ok": "1", "height": "64", "width": "64", "fan_confidence": "1.0", **row,
+                "format": "PNG", "extension_ok": "1", "height": "64", "width": "64", "fan_confidence": "1.0",
+                "cropped": "1", **row,
             }
         )  # fmt: skip
-    return pd.DataFrame(full, columns=list(MANIFEST_COLUMNS))
+    return pd.DataFrame(full, columns=[*MANIFEST_COLUMNS, *IDENTITY_COLUMNS])
 
 
 def content(number):

@@ -112,11 +112,16 @@ def test_scores_agree_with_scikit_learn_and_lie_inside_their_intervals():
         assert score["low"] < score["value"] < score["high"]
 
 
-def test_intervals_widen_when_images_come_in_clusters():
+def test_intervals_at_every_level_know_the_clusters_whatever_the_level_keeps_together():
     correct = np.repeat(np.random.default_rng(1).random(50) < 0.5, 4) * 1.0
-    levels = build_levels(collection(patient=lambda n: f"P{n // 4}"), STAGES, StemRules(), seeds=(0,), replicates=500)
-    width = {x.name: (s := x.score(correct)["accuracy"])["high"] - s["low"] for x in levels}
-    assert width["subject"] > 1.5 * width["random"]
+
+    def widths(table):
+        levels = build_levels(table, STAGES, StemRules(), seeds=(0,), replicates=500)
+        return {x.name: (s := x.score(correct)["accuracy"])["high"] - s["low"] for x in levels}
+
+    clustered, alone = widths(collection(patient=lambda n: f"P{n // 4}")), widths(collection())
+    assert set(clustered) == {"random", "stem", "content", "all", "subject"}
+    assert all(width > 1.5 * alone["random"] for width in clustered.values())
 
 
 def test_a_large_collection_is_thinned_by_whole_groups():

@@ -81,11 +81,11 @@ def test_frames_of_one_file_belong_together_at_every_grouping():
 
 def test_every_link_says_which_evidence_and_what_value(copies):
     groups = group_images(copies, "all")
-    written = groups.to_table(list(copies["image_id"])).set_index("image_id")
+    written = groups.to_table(list(copies["image_id"]), groups.names).set_index("image_id")
     head, copy, other, twin, stranger = (written.loc[i] for i in copies["image_id"])
     assert tuple(head[["evidence", "link_to"]]) == ("patient|stem|content", "||")
     assert tuple(copy[["evidence", "link_to", "value"]]) == ("stem", head.name, "F0/a1")
-    assert tuple(other[["evidence", "link_to", "value"]]) == ("patient", head.name, "P1")
+    assert tuple(other[["evidence", "link_to", "value"]]) == ("patient", head.name, "")
     assert tuple(twin[["evidence", "link_to", "value"]]) == ("content", head.name, "a" * 32)
     assert tuple(stranger[["evidence", "link_to", "value"]]) == ("", "", "")
 
@@ -113,3 +113,18 @@ def test_distrusted_keys_are_named_and_tie_nothing():
     groups = group_images(manifest([{"patient": "ANON"}, {"patient": "ANON"}, {"patient": "0"}]), "all")
     assert groups.count == 3
     assert groups.distrusted == {"patient": ("0", "ANON")}
+
+
+def test_every_image_has_its_cluster_under_all_evidence_whatever_grouping_splits(copies):
+    groups, evidence = group_images(copies, "stem"), group_images(copies, "all")
+    written = groups.to_table(list(copies["image_id"]), evidence.names)
+    assert list(written["group"]) == list(groups.names)
+    assert list(written["cluster"]) == list(evidence.names)
+    assert written["cluster"].nunique() == 2 < written["group"].nunique()
+
+
+def test_no_key_of_a_person_reaches_the_table_of_groups():
+    table = manifest([{"patient": "SECRET-P", "study": "SECRET-S"} for _ in range(2)])
+    groups = group_images(table, "all")
+    assert groups.count == 1
+    assert "SECRET" not in groups.to_table(list(table["image_id"]), groups.names).to_csv()

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fibrokd.config import parse_config
-from fibrokd.errors import ConfigError
-from fibrokd.integrity.identity import StemRules, is_placeholder, stem_keys, trusted_keys
+from fibrokd.errors import ConfigError, InputError
+from fibrokd.integrity.identity import StemRules, refuse_unnaming, stem_keys, trusted_keys
 
 MARKS = ["_1", "_07", " (2)", "(3)", "-copy", "_copy2", " - Copy (2)", "_aug3", "_flip", "_rot90", "_hflip", "_vflip",
          "frame012", "_frame012", "-frame3", "_noise", "_crop_2", "_rot-15", "_blur", " copy"]  # fmt: skip
@@ -61,16 +61,6 @@ def test_broken_expressions_are_refused_with_the_configuration():
         parse_config({"suffixes": ["("]}, StemRules)
 
 
-@pytest.mark.parametrize("key", ["", "0", "000000", "ANON", "anonymous", "Anonymized", "unknown", "N/A", "--", "999"])
-def test_placeholders_name_nobody(key):
-    assert is_placeholder(key)
-
-
-@pytest.mark.parametrize("key", ["P0", "ANON0017", "10", "Patienta", "x1", "42"])
-def test_keys_that_name_somebody_are_believed(key):
-    assert not is_placeholder(key)
-
-
 def test_one_number_on_every_study_is_not_believed():
     studies = [f"S{n}" for n in range(200)]
     keys = ["12345" if n % 2 else f"P{n}" for n in range(200)]
@@ -78,3 +68,22 @@ def test_one_number_on_every_study_is_not_believed():
     assert refused == ["12345"]
     assert believed == ["" if n % 2 else f"P{n}" for n in range(200)]
     assert trusted_keys(keys)[1] == []
+
+
+@pytest.mark.parametrize(("patients", "visits"), [(15, 14), (3, 40), (40, 6)])
+def test_patients_with_equally_many_studies_keep_their_keys(patients, visits):
+    keys = [f"P{n % patients}" for n in range(patients * visits)]
+    believed, refused = trusted_keys(keys, [f"S{n}" for n in range(len(keys))])
+    assert refused == []
+    assert believed == keys
+    refuse_unnaming(keys, [f"S{n}" for n in range(len(keys))])
+
+
+def test_distrust_that_takes_the_patient_from_many_images_is_refused_and_from_a_few_is_not():
+    studies = [f"S{n}" for n in range(200)]
+    many = ["12345" if n < 21 else f"P{n}" for n in range(200)]
+    with pytest.raises(InputError, match=r"1 key\(s\) .* leaves 21 of 200 images without a patient") as caught:
+        refuse_unnaming(many, studies)
+    assert "accept_distrusted_keys" in caught.value.todo
+    refuse_unnaming(["12345" if n < 19 else f"P{n}" for n in range(200)], studies)
+    refuse_unnaming(["ANON"] * 200, studies)  # nobody was named in the first place

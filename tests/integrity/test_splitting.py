@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from fibrokd.config import parse_config
 from fibrokd.errors import ConfigError, SplitError
 from fibrokd.integrity.groups import group_images
+from fibrokd.integrity.identity import StemRules, stem_keys, trusted_keys
 from fibrokd.integrity.splitting import SplitConfig, SplitShares, assign_parts, split_images
 from fibrokd.stages import METAVIR
-from tests.integrity.builders import manifest
+from tests.integrity.builders import content, manifest
 
 FOUR = {"train": 0.6, "val": 0.15, "calibration": 0.1, "test": 0.15}
 NAMES = METAVIR.names
@@ -104,3 +105,55 @@ def test_a_share_of_zero_leaves_the_split_out():
 def test_thousands_of_single_pictures_are_split_to_the_picture():
     parts = assign(np.arange(6311), np.arange(6311) % 5)
     assert parts.worst_deviation < 0.001
+
+
+def test_the_refusal_names_the_evidence_that_tied_the_groups_with_an_example_and_advice():
+    rows = [{"stage": stage, "path": f"{stage}/img_{n}.png"} for stage in NAMES for n in range(10)]
+    table = manifest(rows)
+    with pytest.raises(SplitError) as caught:
+        split_images(table, group_images(table, "all"), METAVIR, SplitConfig())
+    assert "F0 has only 1" in caught.value.problem
+    assert "tied mostly by stem (45 of 45 links); for example 10 images have the normal stem 'F0/img'" in (
+        caught.value.problem
+    )
+    assert "stems.suffixes" in caught.value.todo
+    table = manifest([{"stage": s, "patient": f"ward-{s}", "path": f"{s}/w/q{n}.png"} for s in NAMES for n in range(9)])
+    with pytest.raises(SplitError, match=r"tied mostly by patient \(40 of 40 links\)\.") as caught:
+        split_images(table, group_images(table, "all"), METAVIR, SplitConfig())
+    assert "patient_folders" in caught.value.todo
+    assert "ward" not in str(caught.value)
+
+
+SMALL = st.integers(0, 30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    images=st.lists(st.tuples(st.integers(0, 4), SMALL, SMALL, SMALL, SMALL), min_size=60, max_size=120),
+    seed=st.integers(0, 3),
+)
+def test_what_is_known_to_belong_together_never_lies_in_two_splits(images, seed):
+    rows = []
+    for number, (stage, patient, study, picture, name) in enumerate(images):
+        mark = ("", "_1", " (2)", "_flip", "-copy")[number % 5]
+        rows.append(
+            {"stage": NAMES[stage], "path": f"{NAMES[stage]}/n{name}x{mark}.png", "frame": number,
+             "patient": ("", "ANON", f"P{patient}")[min(patient, 2)], "study": f"S{study}" if study > 20 else "",
+             "pixel_digest": content(picture if picture < 8 else 1000 + number)}
+        )  # fmt: skip
+    table = manifest(rows)
+    shares = SplitShares(train=0.6, val=0.0, calibration=0.0, test=0.4)
+    try:
+        splits = split_images(
+            table, group_images(table, "all"), METAVIR, SplitConfig(seed=seed, shares=shares, folds=2)
+        )
+    except SplitError:
+        assume(False)
+    written = splits.to_table(table["image_id"])
+    patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
+    studies, _ = trusted_keys(list(table["study"]))
+    stems, _ = stem_keys(list(table["path"]), StemRules())
+    for kind, keys in {"patient": patients, "study": studies, "stem": stems, "content": table["pixel_digest"]}.items():
+        for part in ("split", "fold"):
+            parts = written[part].groupby(np.array(keys, dtype=object)).nunique()
+            assert (parts.drop("", errors="ignore") == 1).all(), (kind, part)

@@ -1,17 +1,18 @@
 """A clean cohort is fit; with one hazard switched on, that hazard is named and the verdict is worse."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from fibrokd.integrity.controls import ControlsConfig
-from fibrokd.integrity.findings import Collection, survey
+from fibrokd.integrity.findings import Collection, leak_of, survey
 from fibrokd.integrity.groups import group_images
 from fibrokd.integrity.identity import StemRules
 from fibrokd.integrity.page import render_page
-from fibrokd.integrity.splitting import SplitConfig, split_images
+from fibrokd.integrity.splitting import SplitConfig, Splits, split_images
 from fibrokd.integrity.verdict import PUBLISHED_PROTOCOL, judge
 from fibrokd.stages import METAVIR
 from tests.integrity.builders import content, manifest
@@ -60,6 +61,7 @@ def test_a_clean_cohort_is_fit():
         (lambda p, f, row: {"format": "PNG" if p % 5 < 2 else "JPEG"}, "metadata"),
         (lambda p, f, row: {"extension_ok": "0" if p < 10 else "1"}, "wrong_extension"),
         (lambda p, f, row: {"path": f"{row['stage']}/n{30 * (p % 5) + p // 5:03d}x{f}.png"}, "label_order"),
+        (lambda p, f, row: {"cropped": "0" if p < 10 else "1"}, "uncropped"),
         (lambda p, f, row: {"patient": "ANON" if p < 10 else f"P{p}"}, "distrusted_keys"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -97,6 +99,46 @@ def test_the_published_protocol_is_stamped_and_its_leak_measured():
     assert PUBLISHED_PROTOCOL in stamp["reasons"]
     assert (stamp["verdict"], stamp["grouping"], stamp["accepted_unfit"]) == ("unfit", "stem", True)
     assert findings_of(table).leak.twins == 0
+
+
+def test_whole_frames_are_counted_and_no_reproach_where_no_fan_was_asked_for():
+    few = findings_of(cohort(lambda p, f, row: {"cropped": "0" if p < 5 else "1"}))
+    assert few.as_json()["uncropped"] == 10
+    assert codes(judge(few)) == set()
+    full = replace(few, collection=replace(few.collection, table=few.collection.table.assign(cropped="0"), crop="full"))
+    assert full.as_json()["uncropped"] == 300
+    assert codes(judge(full)) == set()
+
+
+def test_what_crosses_between_any_two_splits_is_measured():
+    table = cohort()
+    findings = findings_of(table)
+    assert set(findings.leak.others) == {"val→train", "calibration→train", "calibration→val", "test→val",
+                                         "test→calibration"}  # fmt: skip
+    assert set(findings.leak.others.values()) == {0.0}
+    parts = findings.splits.splits
+    part = parts.part.copy()
+    names = np.array(parts.names)[part]
+    moved = [row for row in np.flatnonzero(names == "val") if table["patient"][row].endswith("1") and row % 2]
+    part[moved] = parts.names.index("train")
+    crossed = Splits(replace(parts, part=part), findings.splits.folds)
+    leak = leak_of(table, findings.evidence_groups.names, crossed)
+    assert (leak.twins, leak.relatives) == (0, 0)
+    assert leak.others["val→train"] == pytest.approx(len(moved) / (np.sum(names == "val") - len(moved)), abs=1e-4)
+    reasons = {reason.code: reason for reason in judge(replace(findings, leak=leak)).reasons}
+    assert set(reasons) == {"relatives_between_splits"}
+    assert "val→train" in reasons["relatives_between_splits"].text
+
+
+def test_the_look_up_on_this_very_split_is_told_beside_the_levels():
+    findings = findings_of(cohort())
+    told = findings.as_json()["controls"]["thumbnail_1nn_split"]
+    counts = {name: sum(row) for name, row in zip(("train", "val", "calibration", "test"),
+                                                  findings.splits.splits.counts.tolist(), strict=True)}  # fmt: skip
+    assert (told["train_images"], told["test_images"]) == (counts["train"], counts["test"])
+    assert told["clusters"] == counts["test"] / FRAMES
+    assert set(told["accuracy"]) == {"value", "low", "high"}
+    assert findings_of(cohort(), controls=ControlsConfig(enabled=False)).as_json()["controls"] == {}
 
 
 def test_the_inflation_table_says_what_a_loose_split_gains_in_points():
@@ -156,3 +198,6 @@ def test_the_page_says_the_verdict_first_and_can_be_read_aloud(enabled):
     assert "<i>" not in page
     for reason in verdict.reasons:
         assert reason.text in text
+    assert "Pictures kept as whole frames (no fan found with confidence)" in text
+    assert "val→train 0.0 %" in text
+    assert ("On this very split" in text) == enabled

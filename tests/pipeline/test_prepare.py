@@ -17,12 +17,19 @@ from fibrokd.data import shards
 from fibrokd.data.ingest import IngestJob, ingest
 from fibrokd.data.prepared import Prepared, read_table
 from fibrokd.data.sources import DataConfig, find_files
-from fibrokd.errors import ArtifactError, InputError, SplitError
+from fibrokd.errors import ArtifactError, ConfigError, InputError, SplitError
 from fibrokd.pipeline.prepare import PrepareConfig, run
 from fibrokd.stages import METAVIR
 
 PATIENTS, FRAMES = 40, 2
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def secret(tmp_path, monkeypatch):
+    """Keep the secret of the tests out of the home folder."""
+    monkeypatch.setenv("FIBROKD_IDENTITY_KEY", str(tmp_path / "identity.key"))
+    return tmp_path / "identity.key"
 
 
 @pytest.fixture
@@ -69,6 +76,11 @@ def test_the_folder_holds_what_the_reader_and_other_programs_rely_on(images, tmp
         found = integrity["controls"]["thumbnail_1nn"][level]
         assert set(found["accuracy"]) == set(found["balanced_accuracy"]) == {"value", "low", "high"}
         assert found["twin_in_train"] == 0
+    own = integrity["controls"]["thumbnail_1nn_split"]
+    assert own["train_images"] == len(prepared.rows("train"))
+    assert own["test_images"] == len(prepared.rows("test"))
+    assert (integrity["crop"], integrity["uncropped"]) == ("full", 80)
+    assert set(prepared.table["cropped"]) == {"0"}
     assert sum(sum(split.values()) for split in integrity["splits"].values()) == 80
     assert not (tmp_path / "out" / ".shards").exists()
     assert require(tmp_path / "out", "prepare").digest == record.digest
@@ -125,7 +137,7 @@ def test_a_killed_run_ends_as_if_never_killed(images, tmp_path):
         f"run(config({str(images)!r}), Path({str(out)!r}))"
     )
     process = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT)
-    while process.poll() is None and not list((out / ".shards").glob("0*.npz")):
+    while process.poll() is None and not list((out / ".shards").glob("*/0*.npz")):
         time.sleep(0.01)
     process.kill()
     process.wait()
@@ -185,6 +197,7 @@ def test_the_published_protocol_ignores_all_but_names_and_says_so(images, tmp_pa
     assert "published protocol: file-stem groups only; not leak-safe" in prepared.stamp["reasons"]
     assert prepared.stamp["accepted_unfit"] is True
     assert prepared.table["group"].nunique() == 81
+    assert prepared.table["cluster"].nunique() == 39  # 40 patients, two of them tied by a copy
 
 
 def test_a_label_table_gives_patients_and_its_rows_without_files_are_listed(images, tmp_path):
@@ -200,7 +213,9 @@ def test_a_label_table_gives_patients_and_its_rows_without_files_are_listed(imag
     assert prepared.stamp["synthetic"] is True
     assert set(prepared.table["scanner"]) == {"s1"}
     unmatched = read_table(tmp_path / "out" / "unmatched.csv")
-    assert "row" in set(unmatched["kind"])
+    assert {"row", "companion"} <= set(unmatched["kind"])
+    assert "labels.csv" in set(unmatched["name"])
+    assert "patient0" in set(prepared.table["patient"])  # generated data: identifiers stay readable
 
 
 def test_subjects_from_outside_replace_the_patient_keys(images, tmp_path):
@@ -224,3 +239,79 @@ def test_a_folder_without_one_readable_picture_is_refused(tmp_path):
 def test_the_shipped_configurations_are_valid(request, name):
     loaded = load_config(request.config.rootpath / "configs" / "prepare" / f"{name}.yaml", PrepareConfig)
     assert loaded.identity()["preprocess"]["size"] == 224
+
+
+def test_no_identifier_is_written_and_no_digest_depends_on_the_secret(images, tmp_path, monkeypatch):
+    rows = [
+        {"path": p.relative_to(images).as_posix(), "stage": p.parts[-3][1], "patient": f"DOE^{p.parts[-2]}",
+         "study": f"7{p.parts[-2]}"}
+        for p in sorted(images.rglob("v*.png"))
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(images / "labels.csv", index=False)
+    table = {"root": str(images), "layout": "table", "labels": "labels.csv"}
+    records, keys = [], []
+    for name in ("one", "two"):
+        monkeypatch.setenv("FIBROKD_IDENTITY_KEY", str(tmp_path / f"{name}.key"))
+        records.append(run(config(images, data=table), tmp_path / name))
+        keys.append(set(Prepared.open(tmp_path / name).table["patient"]))
+        for path in (tmp_path / name).glob("*.*"):
+            assert b"DOE" not in path.read_bytes(), path
+    assert records[0].digest == records[1].digest
+    assert records[0].outputs == records[1].outputs
+    assert records[0].facts["manifest_digest"] == records[1].facts["manifest_digest"]
+    assert len(keys[0]) == len(keys[1]) == PATIENTS
+    assert not keys[0] & keys[1]
+    (tmp_path / "two" / "identities.csv").unlink()
+    assert set(Prepared.open(tmp_path / "two").table["patient"]) == {""}
+
+
+def test_an_interrupted_run_does_not_mix_the_keys_of_two_secrets(images, tmp_path, monkeypatch):
+    def dies(_intake, _refused):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fibrokd.pipeline.prepare.take_in", dies)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(images), tmp_path / "out")
+    run(config(images, identity_key=str(tmp_path / "other.key")), tmp_path / "out")
+    run(config(images, identity_key=str(tmp_path / "other.key")), tmp_path / "fresh")
+    written = [(tmp_path / name / "identities.csv").read_bytes() for name in ("out", "fresh")]
+    assert written[0] == written[1]
+
+
+def test_a_secret_inside_the_run_folder_is_refused(images, tmp_path):
+    with pytest.raises(ConfigError, match="outside the run folder"):
+        run(config(images, identity_key=str(tmp_path / "out" / "identity.key")), tmp_path / "out")
+
+
+def test_a_file_that_may_not_be_read_is_set_aside_and_stops_nothing(images, tmp_path, monkeypatch):
+    real_open, real_read = Path.open, Path.read_bytes
+
+    def forbid(real):
+        def guarded(self, *arguments, **options):
+            if self.name == "v3a.png":
+                raise PermissionError(13, "Permission denied")
+            return real(self, *arguments, **options)
+
+        return guarded
+
+    monkeypatch.setattr(Path, "open", forbid(real_open))
+    monkeypatch.setattr(Path, "read_bytes", forbid(real_read))
+    run(config(images), tmp_path / "out")
+    quarantine = read_table(tmp_path / "out" / "quarantine.csv")
+    assert ("F3/patient3/v3a.png", "unreadable") in set(zip(quarantine["path"], quarantine["reason"], strict=True))
+
+
+def test_distrust_of_many_patients_stops_the_run_unless_accepted(images, tmp_path):
+    rows = [
+        {"path": p.relative_to(images).as_posix(), "stage": p.parts[-3][1], "study": f"S{n}",
+         "patient": "12345" if n % 5 == 0 else f"P{n}"}
+        for n, p in enumerate(sorted(images.rglob("v*.png")))
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(images / "labels.csv", index=False)
+    changes = {"data": {"root": str(images), "layout": "table", "labels": "labels.csv"}, "mixed_stage_groups": "keep"}
+    with pytest.raises(InputError, match="leaves 16 of 80 images without a patient"):
+        run(config(images, **changes), tmp_path / "out")
+    run(config(images, **changes, accept_distrusted_keys=True), tmp_path / "accepted")
+    integrity = json.loads((tmp_path / "accepted" / "integrity.json").read_text())
+    assert integrity["groups"]["distrusted_keys"] == {"patient": 1}

@@ -7,7 +7,7 @@ import pytest
 
 from fibrokd.artifacts import begin, read_record
 from fibrokd.data.prepared import Prepared
-from fibrokd.errors import ArtifactError, BundleError
+from fibrokd.errors import ArtifactError, BundleError, TrainingError
 from fibrokd.pipeline import release
 from fibrokd.pipeline.release import ReleaseConfig, export_onnx, run
 from fibrokd.serving.bundle import Bundle
@@ -30,10 +30,10 @@ def inputs(tmp_path_factory, network) -> dict[str, Path]:
 
     root = tmp_path_factory.mktemp("release")
     write_prepared(root / "prepared")
-    step = begin(root / "student", "distill", {}, {})
+    step = begin(root / "student", "distill", {}, {"prepared": Prepared.open(root / "prepared").record.digest})
     save_network(root / "student", network, {"stages": ["F0", "F1", "F2", "F3", "F4"]})
     step.finish(["weights.safetensors", "card.json"])
-    step = begin(root / "assess", "assess", {}, {})
+    step = begin(root / "assess", "assess", {}, {"student": read_record(root / "student").digest})
     test = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}
     (root / "assess/metrics.json").write_text(json.dumps({"networks": {"student": {"parameters": 1, "test": test}}}))
     step.finish(["metrics.json"])
@@ -118,3 +118,18 @@ def test_metrics_of_another_network_are_not_borrowed(inputs, tmp_path):
     config = ReleaseConfig(student=student, prepared=inputs["prepared"], assess=inputs["assess"])
     with pytest.raises(ArtifactError, match="unassessed"):
         run(config, tmp_path / "bundle")
+
+
+def test_metrics_of_a_namesake_are_not_borrowed(inputs, tmp_path):
+    step = begin(tmp_path / "assess", "assess", {}, {"student": "f" * 64})
+    shutil.copyfile(inputs["assess"] / "metrics.json", tmp_path / "assess" / "metrics.json")
+    step.finish(["metrics.json"])
+    config = ReleaseConfig(student=inputs["student"], prepared=inputs["prepared"], assess=tmp_path / "assess")
+    with pytest.raises(ArtifactError, match="none of them of this very network"):
+        run(config, tmp_path / "bundle")
+
+
+def test_a_student_is_released_with_the_data_it_was_trained_on_or_not_at_all(inputs, tmp_path):
+    other = write_prepared(tmp_path / "other", seed=1)
+    with pytest.raises(TrainingError, match="trained on another prepared folder"):
+        run(ReleaseConfig(student=inputs["student"], prepared=other), tmp_path / "bundle")

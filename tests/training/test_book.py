@@ -1,5 +1,7 @@
 """A book answers what the live teacher would have answered, and refuses everything it does not belong to."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -27,7 +29,10 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def teacher():
-    return LiveTeacher(build("tiny", 5, False, None, 0), Runtime("fp32", "nchw"), CPU)
+    network = build("tiny", 5, False, None, 0)
+    with torch.no_grad():
+        network.body.get_classifier().weight.mul_(20)  # answers as far apart as a trained teacher's
+    return LiveTeacher(network, Runtime("fp32", "nchw"), CPU)
 
 
 def _write(folder, prepared, teacher, **config):
@@ -50,6 +55,9 @@ def test_a_trajectory_book_gives_the_live_teachers_loss_to_fp16_tolerance(prepar
         for batch in images.batches(epoch, 4):  # other batch size and order of work than the writer's
             live, stored = teacher.signal(batch).probabilities(3.0), book.signal(batch).probabilities(3.0)
             assert (live - stored).abs().max() < 1e-3
+            assert soft_kl(teacher.signal(batch).logits, stored, 3.0).max() < 1e-6
+            other = book.signal(dataclasses.replace(batch, epoch=(epoch + 1) % 3))
+            assert soft_kl(teacher.signal(batch).logits, other.probabilities(3.0), 3.0).max() > 1e-4
             logits = student(batch.images).logits
             difference = (soft_kl(logits, live, 3.0) - soft_kl(logits, stored, 3.0)).abs().max()
             assert difference < 1e-3

@@ -1,4 +1,4 @@
-"""The worst errors as pictures: those that put most probability farthest from the truth, one per patient group."""
+"""The worst errors as pictures: those that put most probability farthest from the truth, one per cluster."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def severity(part: Predictions) -> Float[np.ndarray, " N"]:
 
 
 def worst_rows(part: Predictions, limit: int) -> list[int]:
-    """Return the rows of the worst errors, at most one per patient group, worst first."""
+    """Return the rows of the worst errors, at most one per cluster, worst first."""
     severities = severity(part)
     wrong = np.flatnonzero(part.predicted != part.truth).tolist()
     worst_of_group: dict[str, int] = {}
@@ -48,6 +48,7 @@ def _of_network(inputs: ReportInputs, part: Predictions, limit: int) -> dict[str
         "far": far,
         "images": len(part),
         "share": f"{100 * wrong / len(part):.1f} %",
+        "withheld": inputs.no_picture,
         "pictures": [_picture(inputs, part, row, title) for row in worst_rows(part, limit)],
     }
 

@@ -30,7 +30,8 @@ def overview(inputs: ReportInputs) -> dict[str, Any]:
     any_network = next(iter(inputs.networks.values()))
     return {
         "images": f"{any_network['images']:,}",
-        "patients": f"{any_network['patients']:,}",
+        "clusters": f"{any_network['clusters']:,}",
+        "cluster_words": inputs.document["bootstrap"]["clusters"],
         "synthetic": inputs.synthetic,
         "networks": [inputs.title_of(name) for name in inputs.networks],
         "verdict": {"level": level, "title": title, "sentence": sentence},

@@ -18,7 +18,7 @@ def stages(inputs: ReportInputs) -> dict[str, Any]:
             {
                 "stage": stage,
                 "images": found["images"],
-                "patients": found["patients"],
+                "clusters": found["clusters"],
                 "cells": [cell(found[metric], footnotes, unit_scale=True) for metric in STAGE_METRICS],
             }
             for stage, found in metrics["per_stage"].items()
