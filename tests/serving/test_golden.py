@@ -34,6 +34,6 @@ def test_a_network_that_answered_otherwise_before_export_gives_no_golden_case(bu
 
 def test_phantoms_that_never_pass_the_gates_are_an_error_not_an_endless_search(monkeypatch):
     monkeypatch.setattr(golden, "ATTEMPTS", 2)
-    picky = bundle_in_memory(preprocess=PreprocessSpec(size=1024, crop="full"))
+    picky = bundle_in_memory(preprocess=PreprocessSpec(size=64, crop="fan", min_confidence=1.0))
     with pytest.raises(BundleError, match="found 0 in 2 attempts"):
         golden_cases(picky, on_paper, per_stage=1, seed=1)
