@@ -183,7 +183,8 @@ def _conclude(out: Path, root: Path, seconds: float) -> None:
     example = root / str(data.table["path"].iloc[data.rows("test")[0]])
     timings = read_json(out / "assess" / "timings.json")["networks"]
     latencies = {name: entry["latency_ms"] for name, entry in timings.items()}
-    console = Console()
+    # A log file has no width of its own; the table needs about 110 columns.
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     _banner("predict")
     predict.run(bundle, [example], as_json=False)
     console.print(summary_table(read_json(out / "assess" / "metrics.json"), latencies))
