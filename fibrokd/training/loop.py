@@ -248,7 +248,7 @@ class Trainer:
         p.history.append(entry)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(entry["val_macro_f1"])
-        better = entry["val_macro_f1"] > p.best_score
+        better = entry["val_macro_f1"] > p.best_score or self.config.keep == "last"
         if better:
             p.best_epoch, p.best_score = p.epoch, entry["val_macro_f1"]
         if self.accelerator.is_main_process:

@@ -48,9 +48,13 @@ class TrainConfig(Config):
     schedule: Annotated[PlateauConfig | OneCycleConfig, Field(discriminator="kind")] = PlateauConfig()
     """Learning-rate schedule."""
     early_stopping: Annotated[int, Field(ge=1)] | None = 12
-    """Stop after so many epochs without a better validation macro-F1; ``null`` switches it off."""
+    """Stop after so many epochs without a better validation macro-F1; ``null`` switches it off, and so does
+    ``keep: last``."""
     min_epochs: Annotated[int, Field(ge=0)] = 0
     """Early stopping does not act before."""
+    keep: Literal["best", "last"] = "best"
+    """Weights to keep: those of the epoch with the best validation macro-F1, or the last ones. ``last`` suits a
+    one-cycle budget, whose end is its best part, where few validation images make the best epoch a matter of luck."""
     average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then validated and kept; ``null``: off."""
     freeze_batch_norm: bool = False

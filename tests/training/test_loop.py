@@ -129,6 +129,18 @@ def test_the_best_epoch_is_kept_not_the_last(prepared, tmp_path, monkeypatch):
     assert all(torch.equal(value, weights[1][name]) for name, value in task.network.state_dict().items())
 
 
+def test_the_last_epoch_is_kept_where_that_is_asked_for(prepared, tmp_path, monkeypatch):
+    scores = iter([0.2, 0.9, 0.1])
+    monkeypatch.setattr(
+        loop.Trainer, "validate", lambda self: {"val_macro_f1": next(scores), "val_balanced_accuracy": 0.0}
+    )
+    task = make_task(prepared)
+    progress, _ = fit(task, make_config(epochs=3, keep="last"), tmp_path)
+    last = load_file(tmp_path / "checkpoints" / "last.safetensors")
+    assert progress.best_epoch == 3
+    assert all(torch.equal(v, last[f"network/{name}"]) for name, v in task.network.state_dict().items())
+
+
 def test_plateaus_lower_the_learning_rate(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Trainer, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
     progress, _ = fit(make_task(prepared), make_config(schedule=PlateauConfig(patience=0, factor=0.5)), tmp_path)
