@@ -33,6 +33,9 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import cv2
 from albumentations.augmentations.geometric import functional as geometric
 
+# Views are made in a thread beside the network, which has the cores; OpenCV's own pool would only get in its way.
+cv2.setNumThreads(1)
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
