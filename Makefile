@@ -33,7 +33,7 @@ app: $(STAMP) ## Open the bedside app on the demo bundle
 test: $(STAMP) ## Run the test suite (under 6 minutes on 2 cores)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not browser and not real_data"
 
-test-all: $(STAMP) ## Run everything: also kill, fuzz, load, browser and real-data tests
+test-all: $(STAMP) ## Run everything: also killed runs, several processes, browser and real-data tests
 	$(BIN)/python -m pytest -q -n 2
 
 check: $(STAMP) ## Lint, types, layers

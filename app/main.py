@@ -138,4 +138,5 @@ def _pictures(staging: Staging) -> None:
     right.image(staging.network_view, caption=views.view_caption(staging), width="stretch")
 
 
-main()
+if __name__ == "__main__":  # not in worker processes that are spawned beside the app
+    main()

@@ -45,7 +45,9 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
     assert one.keys() == two.keys()
     for name, value in one.items():
         assert torch.allclose(value, two[name], atol=2e-5, rtol=1e-4), name
-    first, second = ([json.loads(line) for line in (tmp_path / f"p{n}/metrics.jsonl").open()] for n in (1, 2))
+    first, second = (
+        [json.loads(line) for line in (tmp_path / f"p{n}/metrics.jsonl").read_text().splitlines()] for n in (1, 2)
+    )
     for left, right in zip(first, second, strict=True):
         assert left["epoch"] == right["epoch"]
         assert left["val_macro_f1"] == pytest.approx(right["val_macro_f1"], abs=0.02)
