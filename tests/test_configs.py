@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(ROOT)) for p in FILES])
 def test_every_configuration_is_valid(path):
     folder = "" if path.parent == ROOT else path.relative_to(ROOT).parts[0]
-    load_config(path, KINDS[folder])
+    assert isinstance(load_config(path, KINDS[folder]), KINDS[folder])
 
 
 def test_the_paper_configuration_is_the_published_recipe():
