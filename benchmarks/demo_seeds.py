@@ -14,8 +14,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from fibrokd.artifacts import read_json
 from fibrokd.config import load_config
+from fibrokd.files import read_json
 from fibrokd.pipeline import assess, distill
 from fibrokd.pipeline.run import RunConfig
 

@@ -1,4 +1,4 @@
-"""Run folders: atomic writes, sha256 digests, and the record.json through which steps meet on disk.
+"""Run folders: the record.json through which steps meet on disk, resuming, and the lock of a folder at work.
 
 A step writes one folder. ``record.json`` in it says what made the folder (step, resolved configuration, digests of
 the inputs) and what came out (digests of the outputs). A reader that finds another digest raises; nothing guesses.
@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.metadata
-import json
 import os
 import platform
 import resource
 import subprocess
-import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,86 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import ArtifactError
+from fibrokd.files import TEMPORARY, digest_file, digest_json, read_json, write_json
 
 RECORD = "record.json"
-_TEMPORARY = ".tmp-"
 _VERSIONED = ("fibrokd", "numpy", "scipy", "pillow", "pydicom", "scikit-learn", "torch", "timm", "onnxruntime")
 
 
-# --------------------------------------------------------------------------- digests and atomic writes
-def digest_bytes(data: bytes) -> str:
-    """Return the sha256 of ``data`` as 64 hex characters."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes, read in pieces.
-
-    Raises:
-        ArtifactError: The file cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(
-            f"Expected a file at {path}, found none ({error.strerror}).", "Correct the path."
-        ) from error
-
-
-def digest_json(data: Any) -> str:
-    """Return the sha256 of JSON data in canonical form (sorted keys, no white space, no NaN)."""
-    return digest_bytes(json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_TEMPORARY}{path.name}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` so that a reader sees either the old file or the whole new one."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, readable for people (two spaces, keys in the order given)."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ArtifactError: The file is missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"Expected {path}, found nothing.", "Run the step that writes it first.") from error
-    except ValueError as error:
-        raise ArtifactError(f"{path} is not valid JSON ({error}).", "Run the step that writes it again.") from error
-
-
-# --------------------------------------------------------------------------- records
 @dataclass(frozen=True)
 class Record:
     """What made a run folder and what came out of it.
@@ -288,7 +211,7 @@ class _Lock:
 
 def _sweep(folder: Path) -> None:
     """Remove half-written files of an attempt that was killed."""
-    for leftover in folder.rglob(f"{_TEMPORARY}*"):
+    for leftover in folder.rglob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fibrokd.artifacts import begin, write_json
+from fibrokd.artifacts import begin
 from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
+from fibrokd.files import write_json
 from fibrokd.stages import METAVIR
 
 SPLIT_OF_PATIENT = ("train", "train", "val", "calibration", "test")

@@ -5,18 +5,9 @@ import json
 import pytest
 
 from fibrokd import artifacts
-from fibrokd.artifacts import (
-    Record,
-    atomic_path,
-    begin,
-    digest_json,
-    read_json,
-    read_record,
-    require,
-    write_json,
-    write_text,
-)
+from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.errors import ArtifactError
+from fibrokd.files import atomic_path, digest_json, read_json, write_json, write_text
 
 
 def finished(folder, config=None, content="content"):

@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fibrokd.artifacts import digest_bytes
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.manifest import build_row
@@ -20,6 +19,7 @@ from fibrokd.data.preprocess import PreprocessSpec, preprocess
 from fibrokd.data.reading import decode, load_bytes
 from fibrokd.data.sources import SourceFile
 from fibrokd.errors import UnreadableImageError
+from fibrokd.files import digest_bytes
 
 THUMBNAIL_SIDE = 48
 

@@ -12,7 +12,6 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from fibrokd.artifacts import digest_bytes
 from fibrokd.data.identities import split_issuer, stand_in
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
@@ -20,6 +19,7 @@ from fibrokd.data.preprocess import Preprocessed
 from fibrokd.data.reading import extension_fits, pixel_digest
 from fibrokd.data.sources import SourceFile
 from fibrokd.errors import TableError
+from fibrokd.files import digest_bytes
 from fibrokd.stages import StageScale
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")

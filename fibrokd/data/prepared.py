@@ -28,10 +28,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int, UInt8
 
-from fibrokd.artifacts import Record, read_json, require
+from fibrokd.artifacts import Record, require
 from fibrokd.config import parse_config
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.errors import ArtifactError
+from fibrokd.files import read_json
 from fibrokd.stages import StageScale
 
 SPLITS = ("train", "val", "calibration", "test")

@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int, UInt8
 
-from fibrokd.artifacts import atomic_path
 from fibrokd.data.identities import reconcile
 from fibrokd.data.ingest import THUMBNAIL_SIDE, IngestJob, Refusal, ingest
 from fibrokd.data.manifest import ROW_COLUMNS
 from fibrokd.errors import InputError
+from fibrokd.files import atomic_path
 from fibrokd.progress import track
 
 FILES_PER_SHARD = 32

@@ -18,9 +18,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from fibrokd.artifacts import atomic_path
 from fibrokd.data.prepared import read_table
 from fibrokd.errors import ArtifactError, TableError
+from fibrokd.files import atomic_path
 from fibrokd.stages import StageScale
 
 KEY_COLUMNS = ("network", "split", "image_id", "group", "stage")

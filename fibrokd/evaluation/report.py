@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fibrokd.artifacts import write_text
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.sections.confusion import confusion
 from fibrokd.evaluation.sections.controls import controls
@@ -25,6 +24,7 @@ from fibrokd.evaluation.sections.learning import learning
 from fibrokd.evaluation.sections.overview import overview
 from fibrokd.evaluation.sections.provenance import provenance
 from fibrokd.evaluation.sections.stages import all_metrics, stages
+from fibrokd.files import write_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from fibrokd.artifacts import write_text
 from fibrokd.evaluation.predictions import Predictions
+from fibrokd.files import write_text
 
 CONFUSION_COLUMNS = ("network", "split", "truth", "predicted", "count", "row_percent", "column_percent")
 

@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from fibrokd.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_text
 from fibrokd.errors import ArtifactError
+from fibrokd.files import digest_bytes, digest_file, digest_json, write_bytes, write_text
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.cohort import CohortConfig
 from fibrokd.phantom.hazards import broken_bytes, tamper
@@ -180,7 +180,7 @@ def _content(job: Job, file: PlannedFile, images: Sequence[UInt8[np.ndarray, "S 
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove temporary files that a killed run was writing; see ``artifacts.atomic_path`` for their names."""
+    """Remove temporary files that a killed run was writing; see ``files.atomic_path`` for their names."""
     for path in root.glob("*/.*"):
         if path.is_file():
             path.unlink()

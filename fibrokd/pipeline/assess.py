@@ -16,7 +16,7 @@ import torch
 from jaxtyping import UInt8
 from pydantic import Field
 
-from fibrokd.artifacts import Record, begin, read_json, read_record, require, write_json
+from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.document import metrics_document
@@ -25,6 +25,7 @@ from fibrokd.evaluation.predictions import Predictions, read_predictions, write_
 from fibrokd.evaluation.report import write_report
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.tables import share_copied_from_train, write_confusion
+from fibrokd.files import read_json, write_json
 from fibrokd.progress import track
 from fibrokd.training.networks import StagingNetwork, load_network
 from fibrokd.training.prediction import predict

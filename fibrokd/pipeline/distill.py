@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fibrokd.artifacts import Record, begin, digest_file, require
+from fibrokd.artifacts import Record, begin, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ConfigError
+from fibrokd.files import digest_file
 from fibrokd.methods import METHODS, MethodConfig, build_objective
 from fibrokd.methods.kd import KdConfig
 from fibrokd.training.augment import ViewSpec

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from fibrokd.artifacts import Record, begin, digest_bytes, digest_file, digest_json, read_record, write_json, write_text
+from fibrokd.artifacts import Record, begin, read_record
 from fibrokd.config import Config
 from fibrokd.data.identities import load_secret, secret_path
 from fibrokd.data.ingest import IngestJob, Refusal
@@ -27,6 +27,7 @@ from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.data.shards import Intake, ingest_shards, take_in
 from fibrokd.data.sources import DataConfig, Found, find_files
 from fibrokd.errors import ArtifactError, ConfigError
+from fibrokd.files import digest_bytes, digest_file, digest_json, write_json, write_text
 from fibrokd.integrity.controls import ControlsConfig
 from fibrokd.integrity.findings import Collection, Findings, survey
 from fibrokd.integrity.groups import Groups, group_images, refuse_mixed

@@ -18,11 +18,12 @@ from jaxtyping import Float, Int, UInt8
 from pydantic import Field
 
 import fibrokd
-from fibrokd.artifacts import Record, begin, read_json, read_record, require
+from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.preprocess import as_network_input
 from fibrokd.errors import ArtifactError, BundleError
+from fibrokd.files import read_json
 from fibrokd.progress import say, track
 from fibrokd.serving.bundle import Bundle, write_bundle
 from fibrokd.serving.card import BundleCard, NetworkCard, StagesCard

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from fibrokd.artifacts import read_json
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.summary import summary_table
+from fibrokd.files import read_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import assess, distill, phantom, predict, prepare, release, teach, write_book
 from fibrokd.pipeline.assess import AssessPlan

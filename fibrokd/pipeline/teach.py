@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fibrokd.artifacts import Record, begin, digest_file
+from fibrokd.artifacts import Record, begin
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.files import digest_file
 from fibrokd.methods import build_objective
 from fibrokd.methods.none import NoneConfig
 from fibrokd.training.augment import ViewSpec

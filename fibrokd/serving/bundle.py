@@ -24,9 +24,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fibrokd.artifacts import RECORD, digest_bytes, digest_json, write_bytes, write_text
+from fibrokd.artifacts import RECORD
 from fibrokd.config import parse_config
 from fibrokd.errors import BundleError, ConfigError, LabelError
+from fibrokd.files import digest_bytes, digest_json, write_bytes, write_text
 from fibrokd.serving.card import FORMAT, BundleCard
 from fibrokd.stages import StageScale
 

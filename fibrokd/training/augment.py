@@ -24,9 +24,9 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from pydantic import Field
 
-from fibrokd.artifacts import digest_json
 from fibrokd.config import Config
 from fibrokd.data import operations
+from fibrokd.files import digest_json
 
 # Read at import: without it albumentations asks the package index for its latest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

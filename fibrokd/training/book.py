@@ -29,10 +29,11 @@ from jaxtyping import Float16
 from pydantic import Field
 from torch.utils.flop_counter import FlopCounterMode
 
-from fibrokd.artifacts import atomic_path, digest_bytes, digest_json, read_json, require, write_json
+from fibrokd.artifacts import require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import BookError
+from fibrokd.files import atomic_path, digest_bytes, digest_json, read_json, write_json
 from fibrokd.progress import say, track
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import Batch, TrainingImages, prefetch

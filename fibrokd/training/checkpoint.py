@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fibrokd.artifacts import atomic_path
 from fibrokd.errors import TrainingError
+from fibrokd.files import atomic_path
 
 
 def save_checkpoint(

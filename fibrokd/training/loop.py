@@ -27,8 +27,8 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
-from fibrokd.artifacts import atomic_path, write_text
 from fibrokd.errors import TrainingError
+from fibrokd.files import atomic_path, write_text
 from fibrokd.progress import say, track
 from fibrokd.training.checkpoint import load_checkpoint, save_checkpoint
 from fibrokd.training.dataset import Batch, TrainingImages, prefetch

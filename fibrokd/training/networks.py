@@ -22,11 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fibrokd.artifacts import atomic_path, read_json, write_json
 from fibrokd.errors import ConfigError, WeightsError
+from fibrokd.files import atomic_path, read_json, write_json
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_HEAD_STD = 0.01  # torchvision's value for MobileNetV3
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,24 @@ class Backbone:
     Args:
         timm_name: Name in timm, whose implementations are used.
         parameters: Trainable parameters with a five-stage head, as published; a test compares.
+        tag: Which ImageNet weights of timm; named, because timm's own choice changes between versions.
         dropout: Dropout before the last linear layer.
         drop_path: Stochastic depth.
     """
 
     timm_name: str
     parameters: int
+    tag: str | None = None
     dropout: float = 0.0
     drop_path: float = 0.0
 
 
 BACKBONES: Mapping[str, Backbone] = {
-    "resnet50": Backbone("resnet50", 23_518_277),
-    "resnet18": Backbone("resnet18", 11_179_077),
+    "resnet50": Backbone("resnet50", 23_518_277, "a1_in1k"),
+    "resnet18": Backbone("resnet18", 11_179_077, "a1_in1k"),
     # timm leaves dropout off unless asked; torchvision's originals have 0.2 in the head.
-    "efficientnet_b0": Backbone("efficientnet_b0", 4_013_953, dropout=0.2, drop_path=0.2),
-    "mobilenetv3_small": Backbone("mobilenetv3_small_100", 1_522_981, dropout=0.2),
+    "efficientnet_b0": Backbone("efficientnet_b0", 4_013_953, "ra_in1k", dropout=0.2, drop_path=0.2),
+    "mobilenetv3_small": Backbone("mobilenetv3_small_100", 1_522_981, "lamb_in1k", dropout=0.2),
     # For tests and smoke configurations only: trains in seconds, says nothing about accuracy.
     "tiny": Backbone("test_resnet", 373_173),
 }
@@ -113,6 +117,7 @@ class StagingNetwork(nn.Module):
         self.backbone_name = backbone
         self.stages = stages
         self.body = _create(row, stages, pretrained)
+        _start_undecided(self.body.get_classifier())
         self.body.drop_rate = 0.0  # the pooled vector is handed out before dropout
         self.dropout = nn.Dropout(row.dropout)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
@@ -161,7 +166,13 @@ def build(backbone: str, stages: int, pretrained: bool, weights: Path | None, se
 
     Raises:
         WeightsError: Weights were asked for and cannot be had or do not fit.
+        ConfigError: ``weights`` are given although ``pretrained`` is false.
     """
+    if weights is not None and not pretrained:
+        raise ConfigError(
+            "Expected `weights` only with `pretrained: true`, found both a file and `pretrained: false`.",
+            "Leave one of them out.",
+        )
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -206,10 +217,20 @@ def load_network(folder: Path) -> StagingNetwork:
     return network.eval()
 
 
+def _start_undecided(head: nn.Linear) -> None:
+    """Give the new head small weights, so that every network starts with nearly equal probabilities.
+
+    timm draws the head of the MobileNet and EfficientNet families within ±1/√K: made for a thousand classes, at five
+    stages it gives logits of several units before anything is learned, and the first epochs are spent unlearning them.
+    """
+    nn.init.normal_(head.weight, std=_HEAD_STD)
+    nn.init.zeros_(head.bias)
+
+
 def _create(row: Backbone, stages: int, pretrained: bool) -> Any:
     try:
         return timm.create_model(
-            row.timm_name,
+            f"{row.timm_name}.{row.tag}" if row.tag else row.timm_name,
             pretrained=pretrained,
             num_classes=stages,
             drop_rate=row.dropout,

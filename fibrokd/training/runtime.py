@@ -20,9 +20,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fibrokd.artifacts import read_json, write_json
 from fibrokd.config import Config
 from fibrokd.errors import TrainingError
+from fibrokd.files import read_json, write_json
 
 Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["nchw", "channels_last"]

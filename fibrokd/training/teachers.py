@@ -8,9 +8,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from fibrokd.artifacts import read_json, read_record, require
+from fibrokd.artifacts import read_record, require
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import TrainingError
+from fibrokd.files import read_json
 from fibrokd.training.dataset import Batch
 from fibrokd.training.networks import StagingNetwork, load_network
 from fibrokd.training.objective import TeacherSignal

@@ -69,7 +69,8 @@ def test_the_most_probable_stage_is_marked_by_more_than_colour():
 
 
 def test_the_chart_is_plain_json():
-    json.dumps(views.chart(STAGED))
+    chart = views.chart(STAGED)
+    assert json.loads(json.dumps(chart)) == chart
 
 
 def test_end_points_add_the_stages_above_the_cutoff():

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fibrokd.artifacts import digest_bytes
 from fibrokd.data.ingest import IngestJob, Refusal, ingest, thumbnail
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.manifest import ROW_COLUMNS, check_manifest
 from fibrokd.data.preprocess import PreprocessSpec, preprocess
 from fibrokd.data.reading import read
 from fibrokd.data.sources import DataConfig, SourceFile, find_files
+from fibrokd.files import digest_bytes
 from fibrokd.stages import METAVIR
 from tests.data.objects import jpeg_cine, to_bytes
 from tests.data.sectors import draw_sector, encode

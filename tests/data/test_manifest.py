@@ -69,7 +69,11 @@ def test_a_good_manifest_passes_before_and_after_csv(tmp_path: Path) -> None:
 
 
 def test_the_manifest_of_the_test_factory_passes(tmp_path: Path) -> None:
-    check_manifest(read_table(write_prepared(tmp_path / "prepared", patients=5) / "manifest.csv"), METAVIR)
+    made = read_table(write_prepared(tmp_path / "prepared", patients=5) / "manifest.csv")
+    check_manifest(made, METAVIR)
+    assert made["image_id"].is_unique
+    with pytest.raises(TableError, match="image_id"):
+        check_manifest(made.drop(columns="image_id"), METAVIR)
 
 
 def spoil(column: str, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from fibrokd.artifacts import read_json, read_record
+from fibrokd.artifacts import read_record
 from fibrokd.cli import cli
 from fibrokd.config import load_config
 from fibrokd.errors import ArtifactError, BookError, TrainingError
+from fibrokd.files import read_json
 from fibrokd.pipeline import distill, run
 from fibrokd.pipeline.run import RunConfig
 

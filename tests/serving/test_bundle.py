@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fibrokd.artifacts import digest_json
 from fibrokd.errors import BundleError
+from fibrokd.files import digest_json
 from fibrokd.serving.bundle import Bundle, write_bundle
 from tests.serving.bundles import bundle_in_memory, write_test_bundle
 
@@ -97,7 +97,7 @@ def test_an_extra_file_is_refused(copy, name):
 
 def test_the_record_of_the_release_step_is_no_extra_file(copy):
     (copy / "record.json").write_text("{}")
-    Bundle.open(copy)
+    assert "record.json" not in Bundle.open(copy).card.files
 
 
 def test_a_link_in_place_of_a_file_is_refused(copy, tmp_path):

@@ -10,7 +10,8 @@ import time
 import pytest
 import yaml
 
-from fibrokd.artifacts import digest_file, read_record
+from fibrokd.artifacts import read_record
+from fibrokd.files import digest_file
 from tests.factories import write_prepared
 
 pytestmark = pytest.mark.slow

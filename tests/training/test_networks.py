@@ -1,10 +1,12 @@
 """Networks: published sizes, normalisation inside, taps, weights in and out."""
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from fibrokd.errors import ConfigError, WeightsError
+from fibrokd.training import networks
 from fibrokd.training.networks import BACKBONES, TAPS, StagingNetwork, build, load_network, save_network
 
 
@@ -17,6 +19,34 @@ def test_every_backbone_has_its_published_size_and_answers(name):
     assert answer.logits.shape == (2, 5)
     assert answer.pooled.shape == (2, network.body.get_classifier().in_features)
     assert {tap: m.shape[-1] for tap, m in answer.maps.items()} == {tap: 64 // TAPS[tap] for tap in ("s8", "s16")}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_starts_undecided(name):
+    network = build(name, 5, False, None, 0).train()
+    probabilities = network(torch.rand(8, 1, 64, 64)).logits.softmax(1)
+    assert (probabilities - 0.2).abs().max() < 0.1
+
+
+def test_the_weights_that_are_loaded_are_named(monkeypatch):
+    asked = []
+
+    def create(name, pretrained, **rest):
+        asked.append((name, pretrained))
+        return original(name, pretrained=False, **rest)
+
+    original = networks.timm.create_model
+    monkeypatch.setattr(networks.timm, "create_model", create)
+    StagingNetwork("mobilenetv3_small", 5, pretrained=True)
+    assert asked == [("mobilenetv3_small_100.lamb_in1k", True)]
+    assert all(
+        timm.get_pretrained_cfg(f"{row.timm_name}.{row.tag}").tag == row.tag for row in BACKBONES.values() if row.tag
+    )
+
+
+def test_weights_and_training_from_scratch_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="pretrained: false"):
+        build("tiny", 5, False, tmp_path / "weights.safetensors", 0)
 
 
 def test_the_logits_are_the_classifier_applied_to_the_pooled_vector():
