@@ -25,13 +25,14 @@ def warnings_as_notes() -> Iterator[list[str]]:
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     with _LOCK, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        before = [logger.disabled for logger in loggers]
+        before = [(logger.disabled, logger.propagate) for logger in loggers]
         for logger in loggers:
             logger.disabled = True
+            logger.propagate = False  # loggers below it, such as PIL.TiffImagePlugin, are not disabled with it
         try:
             yield notes
         finally:
-            for logger, disabled in zip(loggers, before, strict=True):
-                logger.disabled = disabled
+            for logger, (disabled, propagate) in zip(loggers, before, strict=True):
+                logger.disabled, logger.propagate = disabled, propagate
     counts = Counter(warning.category.__name__ for warning in caught)
     notes.extend(f"the decoder warned ({kind}, {count} times)" for kind, count in sorted(counts.items()))

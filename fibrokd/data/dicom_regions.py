@@ -1,7 +1,7 @@
-"""What an ultrasound object declares about its areas: the tissue box, millimetres per pixel, colour flow.
+"""What an ultrasound object declares about its areas: tissue boxes, what covers them, millimetres per pixel, flow.
 
-Regions are trusted only while they fit the frame: exports that were scaled down often keep the regions of the
-original. Reference: DICOM PS3.3 C.8.5.5 (US region calibration module).
+Regions are trusted only while they fit the frame and each other: exports that were scaled down often keep the
+regions of the original. Must not look at pixels. Reference: DICOM PS3.3 C.8.5.5 (US region calibration module).
 """
 
 from __future__ import annotations
@@ -11,11 +11,31 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 Box = tuple[int, int, int, int]
+"""(top, left, bottom, right), half-open, in pixels."""
 
 _SPATIAL_2D, _TISSUE, _COLOUR_FLOW = 1, 1, 2
 _CENTIMETRES = 3
+_LOW_PRIORITY = 1  # bit 0 of RegionFlags: pixels of other regions lie on top
 _MIN_SHARE = 0.05  # of the frame: smaller tissue regions are previews
 _MAX_CLIPPED = 0.10  # of a region's area outside the frame: beyond it the region belongs to another picture size
+_MAX_OVERLAP = 0.10  # of a tissue region's area within a larger one: beyond it they are no layout side by side
+_MAX_COVERED = 0.50  # of a tissue region's area: beyond it the declarations contradict each other
+_MM_PER_PIXEL = (0.005, 5.0)  # a 40 MHz probe … a frame of 32 px over 16 cm
+
+
+@dataclass(frozen=True)
+class Part:
+    """One B-mode picture within the frame.
+
+    Args:
+        box: Its tissue.
+        spacing_mm: (row, column) millimetres per pixel.
+        holes: What high-priority regions that show no tissue cover of it.
+    """
+
+    box: Box
+    spacing_mm: tuple[float, float] | None = None
+    holes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -23,16 +43,17 @@ class Regions:
     """Declared areas of one object.
 
     Args:
-        tissue: Box (top, left, bottom, right), half-open, of the B-mode tissue; ``None`` where not declared or
-            not to be trusted.
-        spacing_mm: (row, column) millimetres per pixel.
-        colour_flow: A colour-flow region is declared.
+        parts: Tissue regions from left to right; none where not declared or not to be trusted.
+        spacing_mm: (row, column) millimetres per pixel of the frame, where the header states it without regions.
+        flow: Boxes that show colour flow.
+        flow_declared: A colour-flow region is declared, trusted or not.
         notes: What was distrusted, and why.
     """
 
-    tissue: Box | None = None
+    parts: tuple[Part, ...] = ()
     spacing_mm: tuple[float, float] | None = None
-    colour_flow: bool = False
+    flow: tuple[Box, ...] = ()
+    flow_declared: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -44,28 +65,73 @@ def read_regions(header: Dataset, height: int, width: int) -> Regions:
         height: Rows of the frame.
         width: Columns of the frame.
     """
-    items = [
-        item
-        for item in (header.get("SequenceOfUltrasoundRegions") or [])
-        if _number(item, "RegionSpatialFormat") == _SPATIAL_2D
-    ]
-    flow = any(_number(item, "RegionDataType") == _COLOUR_FLOW for item in items)
+    items = list(header.get("SequenceOfUltrasoundRegions") or [])
+    tissue = [item for item in items if _is(item, _TISSUE)]
+    flow = [item for item in items if _is(item, _COLOUR_FLOW)]
+    fallback = _pixel_spacing(header)
+    if any(_fitted(item, height, width) is None for item in tissue):
+        note = "a declared tissue region does not fit the frame and was not trusted"
+        return Regions(spacing_mm=None, flow_declared=bool(flow), notes=(note,))
     notes: list[str] = []
-    best: tuple[int, Box, Dataset] | None = None
-    tissue = [item for item in items if _number(item, "RegionDataType") == _TISSUE]
-    for item in tissue:
-        declared = _box(item)
-        clipped = _clip(declared, height, width) if declared else None
-        if declared is None or clipped is None or _area(clipped) < (1 - _MAX_CLIPPED) * _area(declared):
-            notes.append("a declared tissue region does not fit the frame and was not trusted")
-            return Regions(colour_flow=flow, notes=tuple(notes))
-        if _area(clipped) >= _MIN_SHARE * height * width and (best is None or _area(clipped) > best[0]):
-            best = (_area(clipped), clipped, item)
-    if len(tissue) > 1 and best:
-        notes.append(f"the largest of {len(tissue)} tissue regions was taken")
-    if best is None:
-        return Regions(spacing_mm=_pixel_spacing(header), colour_flow=flow, notes=tuple(notes))
-    return Regions(best[1], _spacing(best[2]) or _pixel_spacing(header), flow, tuple(notes))
+    chosen = _side_by_side(tissue, height, width, notes)
+    others = [item for item in items if not _is(item, _COLOUR_FLOW) and not any(item is part for part, _ in chosen)]
+    parts = []
+    for item, box in chosen:
+        holes = _holes(box, others, height, width)
+        if sum(area(hole) for hole in holes) > _MAX_COVERED * area(box):
+            note = "declared regions contradict each other and were not trusted"
+            return Regions(spacing_mm=fallback, flow_declared=bool(flow), notes=(note,))
+        parts.append(Part(box, _spacing(item) or fallback, holes))
+    if len(parts) > 1:
+        notes.append(f"the frame shows {len(parts)} pictures side by side: one sample each")
+    flow_boxes = [_clip(_box(item), height, width) for item in flow]
+    seen = tuple(box for box in flow_boxes if box is not None)
+    return Regions(tuple(parts), fallback, seen, bool(flow), tuple(notes))
+
+
+def area(box: Box) -> int:
+    """Return the number of pixels of a box."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+# --------------------------------------------------------------------------- boxes
+def _is(item: Dataset, data_type: int) -> bool:
+    return _number(item, "RegionSpatialFormat") == _SPATIAL_2D and _number(item, "RegionDataType") == data_type
+
+
+def _fitted(item: Dataset, height: int, width: int) -> Box | None:
+    """The box within the frame; ``None`` where it does not fit."""
+    declared = _box(item)
+    clipped = _clip(declared, height, width)
+    if declared is None or clipped is None or area(clipped) < (1 - _MAX_CLIPPED) * area(declared):
+        return None
+    return clipped
+
+
+def _side_by_side(tissue: list[Dataset], height: int, width: int, notes: list[str]) -> list[tuple[Dataset, Box]]:
+    """Tissue regions that are pictures of their own, from left to right: neither previews nor drawn over another."""
+    boxes = [(item, box) for item in tissue if (box := _fitted(item, height, width)) is not None]
+    chosen: list[tuple[Dataset, Box]] = []
+    for item, box in sorted(boxes, key=lambda pair: -area(pair[1])):
+        overlaps = (area(common) for _, other in chosen if (common := _common(box, other)) is not None)
+        if area(box) >= _MIN_SHARE * height * width and sum(overlaps) <= _MAX_OVERLAP * area(box):
+            chosen.append((item, box))
+        else:
+            notes.append("a small or overlapping tissue region was left out")
+    return sorted(chosen, key=lambda pair: (pair[1][1], pair[1][0]))
+
+
+def _holes(box: Box, others: list[Dataset], height: int, width: int) -> tuple[Box, ...]:
+    """What high-priority regions cover of a box; a tissue region that repeats the box covers nothing."""
+    holes = []
+    for item in others:
+        flags = _number(item, "RegionFlags")
+        common = _common(box, _clip(_box(item), height, width))
+        if common is None or (flags is not None and int(flags) & _LOW_PRIORITY):
+            continue
+        if not (_is(item, _TISSUE) and area(common) > (1 - _MAX_OVERLAP) * area(box)):
+            holes.append(common)
+    return tuple(sorted(set(holes)))
 
 
 def _box(item: Dataset) -> Box | None:
@@ -78,28 +144,37 @@ def _box(item: Dataset) -> Box | None:
     return (top, left, bottom + 1, right + 1) if bottom > top and right > left else None
 
 
-def _clip(box: Box, height: int, width: int) -> Box | None:
-    top, left, bottom, right = max(box[0], 0), max(box[1], 0), min(box[2], height), min(box[3], width)
+def _clip(box: Box | None, height: int, width: int) -> Box | None:
+    return None if box is None else _common(box, (0, 0, height, width))
+
+
+def _common(box: Box, other: Box | None) -> Box | None:
+    if other is None:
+        return None
+    top, left = max(box[0], other[0]), max(box[1], other[1])
+    bottom, right = min(box[2], other[2]), min(box[3], other[3])
     return (top, left, bottom, right) if bottom > top and right > left else None
 
 
-def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
+# --------------------------------------------------------------------------- millimetres
 def _spacing(item: Dataset) -> tuple[float, float] | None:
     """Millimetres per pixel; regions are in centimetres, deltas may be negative."""
     if any(_number(item, f"PhysicalUnits{axis}Direction") != _CENTIMETRES for axis in "XY"):
         return None
     down, across = _number(item, "PhysicalDeltaY"), _number(item, "PhysicalDeltaX")
-    return (abs(down) * 10, abs(across) * 10) if down and across else None
+    return _plausible(abs(down) * 10, abs(across) * 10) if down and across else None
 
 
 def _pixel_spacing(header: Dataset) -> tuple[float, float] | None:
     values = header.get("PixelSpacing")
-    if values is None or len(values) != 2 or not all(float(value) > 0 for value in values):
+    if values is None or isinstance(values, str) or not hasattr(values, "__len__") or len(values) != 2:
         return None
-    return (float(values[0]), float(values[1]))
+    return _plausible(float(values[0]), float(values[1]))
+
+
+def _plausible(down: float, across: float) -> tuple[float, float] | None:
+    low, high = _MM_PER_PIXEL
+    return (down, across) if low <= down <= high and low <= across <= high else None
 
 
 def _number(item: Dataset, key: str) -> float | None:

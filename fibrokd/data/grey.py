@@ -11,6 +11,7 @@ from jaxtyping import Float, Integer, UInt8, UInt16
 
 # ITU-R BT.601 luma weights in 16-bit fixed point, the constants Pillow uses: both ways of decoding agree exactly.
 _RED, _GREEN, _BLUE = 19595, 38470, 7471
+_ROWS_AT_ONCE = 256  # bounds the memory of wide intermediate values
 
 
 def luminance(rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
@@ -19,9 +20,12 @@ def luminance(rgb: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W"]:
     Args:
         rgb: 8-bit colour picture.
     """
-    wide = rgb.astype(np.uint32)
-    total = wide[..., 0] * _RED + wide[..., 1] * _GREEN + wide[..., 2] * _BLUE + 0x8000
-    return (total >> 16).astype(np.uint8)
+    grey = np.empty(rgb.shape[:2], dtype=np.uint8)
+    for top in range(0, len(rgb), _ROWS_AT_ONCE):
+        wide = rgb[top : top + _ROWS_AT_ONCE].astype(np.uint32)
+        total = wide[..., 0] * _RED + wide[..., 1] * _GREEN + wide[..., 2] * _BLUE + 0x8000
+        grey[top : top + _ROWS_AT_ONCE] = total >> 16
+    return grey
 
 
 def over_black(grey: UInt8[np.ndarray, "H W"], alpha: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydicom import dcmread
-
 from fibrokd.data.decoder_warnings import warnings_as_notes
+from fibrokd.data.dicom_file import read_header
 from fibrokd.data.identities import is_placeholder
+from fibrokd.data.limits import ReadLimits
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -64,10 +64,16 @@ def identity_of(header: Dataset) -> DicomIdentity:
     )
 
 
-def read_identity(path: Path) -> DicomIdentity | None:
-    """Return the identifiers of a file, or ``None`` where it is no DICOM file; pixels are not read."""
+def read_identity(path: Path, limits: ReadLimits | None = None) -> DicomIdentity | None:
+    """Return the identifiers of a file, or ``None`` where it is no DICOM file; pixels are not read.
+
+    Args:
+        path: Any file.
+        limits: What a deflated file may inflate to; defaults to :class:`ReadLimits`.
+    """
     try:
         with warnings_as_notes():
-            return identity_of(dcmread(path, stop_before_pixels=True, specific_tags=_TAGS))
+            header = read_header(path, _TAGS, limits or ReadLimits())
+            return None if header is None else identity_of(header)
     except Exception:  # whatever is wrong with the file, decoding it will say so with a reason
         return None

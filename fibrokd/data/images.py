@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import PIL
 from jaxtyping import UInt8
 
 
@@ -24,7 +25,9 @@ class UltrasoundImage:
         study: Study key as the file states it (identifying: never written out as it is).
         device: Manufacturer and model as the file states it.
         tissue: Box (top, left, bottom, right), half-open, that the file declares to be B-mode tissue.
-        decoder: What decoded the pixels, such as ``pillow`` or ``pydicom/pillow``.
+        decoder: What decoded the pixels, with its version, such as ``pillow 12.1`` or ``pydicom/gdcm 3.2.6``.
+        part: Index of the picture within its frame; 0 but for layouts that show several pictures side by side, which
+            become one sample each.
     """
 
     pixels: UInt8[np.ndarray, "H W"]
@@ -35,4 +38,5 @@ class UltrasoundImage:
     study: str | None = None
     device: str | None = None
     tissue: tuple[int, int, int, int] | None = None
-    decoder: str = "pillow"
+    decoder: str = f"pillow {PIL.__version__}"
+    part: int = 0

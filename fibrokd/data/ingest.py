@@ -1,27 +1,36 @@
-"""One file in, manifest rows and preprocessed pixels out; made for worker processes.
+"""One file in, manifest rows and what may be kept of its pixels out; made for worker processes.
 
-Everything here pickles, and :func:`ingest` never raises for a bad file: a bad file becomes refusals.
+Everything here pickles, and :func:`ingest` never raises for a bad file: a bad file becomes refusals, whose details
+never quote a name. Names and dates are burned in beside the fan, so the decoded frame ends here. What leaves is
+black outside the accepted fan or tissue box (pixels, thumbnail), was measured inside it (fingerprint), or says of the
+outside as little as a few dozen numbers can (margins), which is what the controls need to find an overlay or a scanner.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, Int8, UInt8
 from PIL import Image
 
+from fibrokd.data.fan import find_fan
+from fibrokd.data.fingerprint import fingerprint
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.manifest import build_row
-from fibrokd.data.preprocess import PreprocessSpec, preprocess
-from fibrokd.data.reading import decode, load_bytes
+from fibrokd.data.margins import margin_numbers
+from fibrokd.data.preprocess import Preprocessed, PreprocessSpec, preprocess, tissue_of
+from fibrokd.data.reading import REASONS, decode, load_bytes
 from fibrokd.data.sources import SourceFile
+from fibrokd.data.walking import locate
 from fibrokd.errors import UnreadableImageError
 from fibrokd.files import digest_bytes
 
 THUMBNAIL_SIDE = 48
+_NAME = "the file"  # file names may name a patient; the refusal's path says which file it is
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,8 @@ class IngestJob:
         limits: What the file may cost.
         frames: Which frames of a cine to take.
         secret: Key of the stand-ins for identifiers; ``None`` for generated data.
+        without_fan: Whether to ``keep`` or ``refuse`` a frame in which nothing could be cut out, neither a confident
+            fan nor a declared tissue box: it is kept as a whole, and so is whatever is burned into it.
     """
 
     root: Path
@@ -43,6 +54,7 @@ class IngestJob:
     limits: ReadLimits
     frames: FramePolicy = field(default_factory=FramePolicy)
     secret: bytes | None = field(default=None, repr=False)
+    without_fan: Literal["keep", "refuse"] = "keep"
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,17 @@ class IngestedFrame:
     Args:
         row: What is known of it, keyed by ``manifest.ROW_COLUMNS``.
         pixels: What the network sees, ``uint8`` [S, S].
-        thumbnail: The whole decoded frame squeezed to 48 × 48, for the nearest-neighbour control.
+        thumbnail: What was kept of the frame, for the nearest-neighbour control; see :func:`thumbnail`.
+        fingerprint: For near-duplicates; see :mod:`fibrokd.data.fingerprint`.
+        margins: What lies outside the fan, in numbers; see :mod:`fibrokd.data.margins`.
         notes: What was decided or repaired on the way.
     """
 
     row: dict[str, object]
     pixels: UInt8[np.ndarray, "S S"]
     thumbnail: UInt8[np.ndarray, "48 48"]
+    fingerprint: Int8[np.ndarray, " L"]
+    margins: Float32[np.ndarray, " C"]
     notes: tuple[str, ...] = ()
 
 
@@ -69,7 +85,7 @@ class Refusal:
     Args:
         path: Relative to the data root.
         frame: Frame index, ``None`` where the whole file is refused.
-        reason: One of ``fibrokd.data.reading.REASONS``, or ``no_label``.
+        reason: One of ``fibrokd.data.reading.REASONS``, ``no_label`` or ``no_fan``.
         detail: In words, without patient data.
     """
 
@@ -102,34 +118,65 @@ def ingest(job: IngestJob) -> IngestResult:
     """
     path = job.source.path
     if job.source.stage is None:
-        return _refused(path, "no_label", "the collection names no stage for it")
+        return refused(path, "no_label", "the collection names no stage for it")
     try:
-        data = load_bytes(job.root / path, job.limits)
-        decoding = decode(data, Path(path).name, job.limits, job.frames)
-        digest = digest_bytes(data)
-        frames = tuple(_frame(image, digest, job, decoding.notes) for image in decoding.images)
+        return _ingested(job, load_bytes(locate(job.root, path), job.limits, _NAME))
     except UnreadableImageError as error:
-        return _refused(path, error.reason, error.problem)
+        return refused(path, error.reason, error.problem)
+    except MemoryError:
+        return refused(path, "too_much_memory", REASONS["too_much_memory"])
     except Exception as error:  # one file nobody foresaw must not stop a batch of thousands
-        return _refused(path, "unreadable", f"ingest failed with {type(error).__name__}")
-    return IngestResult(path, frames=frames)
+        return refused(path, "unreadable", f"ingest failed with {type(error).__name__}")
 
 
-def thumbnail(image: UltrasoundImage) -> UInt8[np.ndarray, "48 48"]:
-    """Return the whole decoded frame squeezed to 48 × 48 (box filter: every pixel counts, nothing is cropped)."""
-    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return np.array(Image.fromarray(image.pixels).resize(side, Image.Resampling.BOX), dtype=np.uint8)
+def refused(path: str, reason: str, detail: str) -> IngestResult:
+    """Return the result of a file that is refused as a whole."""
+    return IngestResult(path, refusals=(Refusal(path, None, reason, detail),))
 
 
-def _frame(image: UltrasoundImage, digest: str, job: IngestJob, notes: tuple[str, ...]) -> IngestedFrame:
-    done = preprocess(image, job.preprocess)
+def thumbnail(image: UltrasoundImage, done: Preprocessed) -> UInt8[np.ndarray, "48 48"]:
+    """Return what was kept of the frame, at its place in the frame, squeezed to 48 × 48.
+
+    Everything else is black, for a thumbnail of the whole frame would show a burned-in name's place and length, and is
+    written to disk. A look-up needs no more: pictures of one patient resemble each other inside the fan. Where nothing
+    could be cut out, the whole frame is what was kept, in the network's input too; its thumbnail gives away no more.
+
+    Args:
+        image: The decoded frame.
+        done: What :func:`preprocess` made of it.
+    """
+    frame = np.zeros_like(image.pixels)
+    top, left, bottom, right = done.box
+    frame[top:bottom, left:right] = done.kept
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)  # box filter: every pixel counts
+    return np.array(Image.fromarray(frame).resize(side, Image.Resampling.BOX), dtype=np.uint8)
+
+
+def _ingested(job: IngestJob, data: bytes) -> IngestResult:
+    decoding = decode(data, _NAME, job.limits, job.frames)
+    digest = digest_bytes(data)
+    frames, refusals = [], []
+    for image in decoding.images:
+        done = preprocess(image, job.preprocess)
+        if job.without_fan == "refuse" and not done.cropped:
+            detail = "neither a confident fan nor a declared tissue box: what is burned in cannot be cut off"
+            refusals.append(Refusal(job.source.path, image.frame, "no_fan", detail))
+            continue
+        frames.append(_frame(image, done, digest, job, decoding.notes))
+    return IngestResult(job.source.path, tuple(frames), tuple(refusals))
+
+
+def _frame(
+    image: UltrasoundImage, done: Preprocessed, digest: str, job: IngestJob, notes: tuple[str, ...]
+) -> IngestedFrame:
+    tissue = tissue_of(image)
+    # Evidence must not depend on what the network is shown: the fan is looked for even where the frame is not cropped.
+    fan = done.fan or find_fan(tissue)
     return IngestedFrame(
         row=build_row(job.source, image, digest, done, job.secret),
         pixels=done.pixels,
-        thumbnail=thumbnail(image),
+        thumbnail=thumbnail(image, done),
+        fingerprint=fingerprint(tissue, fan),
+        margins=margin_numbers(image, fan),
         notes=notes,
     )
-
-
-def _refused(path: str, reason: str, detail: str) -> IngestResult:
-    return IngestResult(path, refusals=(Refusal(path, None, reason, detail),))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from pathlib import PurePosixPath
 
 import pandas as pd
 
@@ -27,14 +26,32 @@ _HEX16 = re.compile(r"[0-9a-f]{16}")
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "DICOM")
 
 
-def image_id(path: str, frame: int) -> str:
-    """Return the opaque, unique name of a frame: 16 hex digits of sha256("relative/path#frame").
+def image_id(file_digest: str, frame: int, part: int = 0, copy: int = 0) -> str:
+    """Return the opaque, unique name of a picture: 16 hex digits of sha256("digest#frame.part.copy").
+
+    Made of content, not of the path: whoever guesses the name of a folder must not be able to prove the guess.
 
     Args:
-        path: Relative to the data root, POSIX separators.
+        file_digest: sha256 of the file's bytes.
         frame: Frame index within the file.
+        part: Picture within the frame.
+        copy: How many files with the same bytes come before this one in the order of paths.
     """
-    return hashlib.sha256(f"{path}#{frame}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{file_digest}#{frame}.{part}.{copy}".encode()).hexdigest()[:16]
+
+
+def number_copies(table: pd.DataFrame) -> pd.Series[str]:
+    """Return image ids that are unique although files may be copies of each other.
+
+    Args:
+        table: Rows of all files in the order of their paths, ids still those of first copies; reads image_id,
+            file_digest, frame and part.
+    """
+    places = [table[name] for name in ("file_digest", "frame", "part")]
+    copies = table.groupby(places, sort=False).cumcount()
+    rows = zip(table["image_id"], *places, copies, strict=True)
+    names = [image_id(d, int(frame), int(part), copy) if copy else first for first, d, frame, part, copy in rows]
+    return pd.Series(names, index=table.index, dtype=str)
 
 
 ROW_COLUMNS = (*MANIFEST_COLUMNS, *IDENTITY_COLUMNS, "issuer")
@@ -58,8 +75,7 @@ def build_row(
     height, width = image.pixels.shape
     issuer, patient = split_issuer(source.patient or image.patient or "")
     values: tuple[object, ...] = (
-        image_id(source.path, image.frame),
-        source.path,
+        image_id(file_digest, image.frame, image.part),
         image.frame,
         source.stage or "",
         source.site,
@@ -72,6 +88,9 @@ def build_row(
         width,
         round(done.fan_confidence, 4),
         int(done.cropped),
+        image.part,
+        image.decoder,
+        source.path,
         stand_in("patient", patient, secret),
         stand_in("study", source.study or image.study or "", secret),
         stand_in("issuer", issuer, secret),
@@ -100,7 +119,7 @@ def check_manifest(table: pd.DataFrame, scale: StageScale) -> None:
         wrong = text[column][~text[column].map(fits)]
         if len(wrong):
             problems.append(f"{column} should be {wanted}, found {_some(wrong)}")
-    problems += _misnamed(text) + _duplicates(text)
+    problems += _duplicates(text)
     if problems:
         raise TableError("manifest.csv", problems, "Correct these rows, or run `fibrokd prepare` again.")
 
@@ -108,14 +127,16 @@ def check_manifest(table: pd.DataFrame, scale: StageScale) -> None:
 def manifest_digest(table: pd.DataFrame) -> str:
     """Return the sha256 of what the manifest says, whatever the order of its rows or columns.
 
-    Covers :data:`MANIFEST_COLUMNS`; further columns do not count.
+    Covers :data:`MANIFEST_COLUMNS` but for ``decoder``: a version is no content, and pixels have a digest of their
+    own. Further columns do not count.
 
     Args:
         table: A manifest, as built or as read back from CSV.
     """
-    text = table[list(MANIFEST_COLUMNS)].astype(str).sort_values(["path", "frame"], kind="stable")
+    columns = [name for name in MANIFEST_COLUMNS if name != "decoder"]
+    text = table[columns].astype(str).sort_values("image_id", kind="stable")
     lines = ("\x1f".join(row) for row in text.itertuples(index=False, name=None))
-    return digest_bytes("\n".join(["\x1f".join(MANIFEST_COLUMNS), *lines]).encode())
+    return digest_bytes("\n".join(["\x1f".join(columns), *lines]).encode())
 
 
 Rule = tuple[str, str, Callable[[str], bool]]
@@ -124,7 +145,6 @@ Rule = tuple[str, str, Callable[[str], bool]]
 def _rules(scale: StageScale) -> tuple[Rule, ...]:
     return (
         ("image_id", "16 hex digits", lambda v: bool(_HEX16.fullmatch(v))),
-        ("path", "a relative POSIX path", _is_relative),
         ("frame", "a whole number from 0", str.isdigit),
         ("stage", f"one of {', '.join(scale.names)}", lambda v: v in scale.names),
         ("file_digest", "64 hex digits", lambda v: bool(_HEX64.fullmatch(v))),
@@ -135,12 +155,8 @@ def _rules(scale: StageScale) -> tuple[Rule, ...]:
         ("width", "a whole number from 1", _is_positive),
         ("fan_confidence", "within 0 … 1", _is_share),
         ("cropped", "0 or 1", lambda v: v in {"0", "1"}),
+        ("part", "empty or a whole number from 0", lambda v: not v or v.isdigit()),
     )
-
-
-def _is_relative(value: str) -> bool:
-    path = PurePosixPath(value)
-    return bool(value) and "\\" not in value and not path.is_absolute() and ".." not in path.parts
 
 
 def _is_positive(value: str) -> bool:
@@ -154,20 +170,9 @@ def _is_share(value: str) -> bool:
         return False
 
 
-def _misnamed(text: pd.DataFrame) -> list[str]:
-    countable = text[text["frame"].str.isdigit()]
-    own = [image_id(path, int(frame)) for path, frame in zip(countable["path"], countable["frame"], strict=True)]
-    wrong = countable["image_id"][countable["image_id"] != own]
-    return [f"image_id should be that of its path and frame, found {_some(wrong)}"] if len(wrong) else []
-
-
 def _duplicates(text: pd.DataFrame) -> list[str]:
-    problems = []
-    for columns, name in ((["image_id"], "image_id"), (["path", "frame"], "path and frame")):
-        repeated = text[text.duplicated(columns, keep=False)]
-        if len(repeated):
-            problems.append(f"{name} should be unique, found repeated {_some(repeated.path)}")
-    return problems
+    repeated = text["image_id"][text["image_id"].duplicated(keep=False)]
+    return [f"image_id should be unique, found repeated {_some(repeated)}"] if len(repeated) else []
 
 
 def _some(values: pd.Series[str], shown: int = 3) -> str:

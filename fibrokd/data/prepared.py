@@ -4,14 +4,15 @@ Files of the folder (written by the ``prepare`` step):
 
 ==================  =============================================================================================
 manifest.csv        one row per frame, see :data:`MANIFEST_COLUMNS`; row k belongs to ``pixels.npy[k]``
-identities.csv      image_id, patient, study: keyed stand-ins, which differ with the secret; under no digest, and may
-                    be left out when the folder is passed on
+identities.csv      image_id, path, patient, study: where the frame lies, and keyed stand-ins, which differ with the
+                    secret; under no digest, and to be left out when the folder is passed on
 pixels.npy          preprocessed frames, ``uint8`` [N, S, S]; everything outside the accepted fan is 0
 groups.csv          image_id, group (never cut by a split), cluster (tied by any evidence; what intervals resample),
                     evidence (which kinds of evidence tie the image to its group)
 splits.csv          image_id, split (train | val | calibration | test), fold (0 … k-1)
-quarantine.csv      path, frame, reason, detail of every file that could not be used
-unmatched.csv       kind (file | row | companion), name, reason, detail of what has no stage, no file or no picture
+quarantine.csv      path, frame, reason, detail of every file that could not be used; as identities.csv
+unmatched.csv       kind (file | row | companion), name, reason, detail of what has no stage, no file or no picture; as
+                    identities.csv
 dataset.json        stage scale, PreprocessSpec, integrity stamp
 integrity.json      evidence, controls, verdict; ``integrity.html`` is the same for people
 ==================  =============================================================================================
@@ -38,8 +39,7 @@ from fibrokd.stages import StageScale
 SPLITS = ("train", "val", "calibration", "test")
 
 MANIFEST_COLUMNS = (
-    "image_id",  # opaque and unique: first 16 hex of sha256("relative/path#frame")
-    "path",  # relative to the data root, POSIX separators
+    "image_id",  # opaque and unique: see ``manifest.image_id``
     "frame",  # frame index within the file
     "stage",  # stage name of the scale
     "site",  # empty where unknown
@@ -52,14 +52,18 @@ MANIFEST_COLUMNS = (
     "width",  # decoded columns
     "fan_confidence",  # 0 … 1
     "cropped",  # 1 where only the fan, or the tissue box the file declares, was kept; 0 where the whole frame was
+    "part",  # picture within the frame: 0, or the number of a tissue region where several lie side by side
+    "decoder",  # what decoded the pixels, with its version; under no manifest digest: the pixels are
 )
 """Columns every manifest holds, in this order; further columns may follow."""
 
 IDENTITY_COLUMNS = (
+    "path",  # relative to the data root, POSIX separators: names of folders and files often are names of persons
     "patient",  # patient key, empty where unknown
     "study",  # study key, empty where unknown
 )
-"""Columns of identities.csv beside ``image_id``. They differ with the secret, so no digest may depend on them."""
+"""Columns of identities.csv beside ``image_id``: what leads back to files and persons. Keys of patients and studies
+differ with the secret, so no digest may depend on them."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -146,7 +150,7 @@ class Prepared:
 
 
 def _with_identities(manifest: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Join patient and study keys; a folder that was passed on without them has none."""
+    """Join paths and keys; a folder that was passed on without them has none."""
     if not path.exists():
         return manifest.assign(**dict.fromkeys(IDENTITY_COLUMNS, ""))
     identities = read_table(path)[["image_id", *IDENTITY_COLUMNS]]

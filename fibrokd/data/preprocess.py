@@ -2,12 +2,12 @@
 
 Fan found → its outline moved inwards by 2 px → outside set to 0 → cropped to its box → resized once, aspect kept →
 padded with 0 to a square. Must not decode files or change intensities: gain and dynamic range stay as they are.
-Shape letters: H W decoded frame, S side of the square network input, N frames.
+Shape letters: H W decoded frame, h w the part of it that is kept, S side of the square network input, N frames.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import Field
 
 from fibrokd.config import Config
-from fibrokd.data.fan import find_fan, mask_box
+from fibrokd.data.fan import Fan, find_fan, mask_box
 from fibrokd.data.images import UltrasoundImage
 
 Box = tuple[int, int, int, int]
@@ -49,12 +49,17 @@ class Preprocessed:
         fan_confidence: 0 … 1; 0 where no fan was looked for or found.
         box: (top, left, bottom, right), half-open, of the decoded frame that was kept.
         cropped: The fan, or the tissue box that the file declares, was cut out; False where the whole frame was kept.
+        fan: What was found in the tissue box, or else in the whole frame, accepted or not; ``None`` where no fan was
+            looked for.
+        kept: Grey levels of ``box``, black where not accepted: all of the frame that may be looked at from now on.
     """
 
     pixels: UInt8[np.ndarray, "S S"]
     fan_confidence: float
     box: Box
     cropped: bool
+    fan: Fan | None = None
+    kept: UInt8[np.ndarray, "h w"] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint8), repr=False)
 
 
 def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
@@ -70,11 +75,10 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
     height, width = image.pixels.shape
     whole: Box = (0, 0, height, width)
     if spec.crop == "full":
-        return Preprocessed(letterbox(image.pixels, spec.size, _aspect(image)), 0.0, whole, cropped=False)
+        pixels = letterbox(image.pixels, spec.size, _aspect(image))
+        return Preprocessed(pixels, 0.0, whole, cropped=False, kept=image.pixels)
     bounds = image.tissue or whole
-    inner = image.pixels
-    if bounds != whole:
-        inner = np.ascontiguousarray(inner[bounds[0] : bounds[2], bounds[1] : bounds[3]])
+    inner = tissue_of(image)
     fan = find_fan(inner)
     kept, box = inner, bounds
     cropped = image.tissue is not None
@@ -85,7 +89,15 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
             kept = inner[top:bottom, left:right] * mask[top:bottom, left:right].view(np.uint8)
             box = (bounds[0] + top, bounds[1] + left, bounds[0] + bottom, bounds[1] + right)
             cropped = True
-    return Preprocessed(letterbox(kept, spec.size, _aspect(image)), fan.confidence, box, cropped)
+    return Preprocessed(letterbox(kept, spec.size, _aspect(image)), fan.confidence, box, cropped, fan, kept)
+
+
+def tissue_of(image: UltrasoundImage) -> UInt8[np.ndarray, "h w"]:
+    """Return the part of the frame in which a fan is looked for: the tissue box that the file declares, or all."""
+    if image.tissue is None:
+        return image.pixels
+    top, left, bottom, right = image.tissue
+    return np.ascontiguousarray(image.pixels[top:bottom, left:right])
 
 
 def letterbox(pixels: UInt8[np.ndarray, "H W"], size: int, aspect: float = 1.0) -> UInt8[np.ndarray, "S S"]:

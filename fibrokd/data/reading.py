@@ -28,8 +28,12 @@ REASONS = {
     "no_pixels": "a DICOM object without pixel data",
     "blank": "every pixel has the same grey level",
     "not_ultrasound": "a DICOM object that is no ultrasound picture",
+    "secondary_capture": "a DICOM screenshot; limits.accept_secondary_capture reads them",
     "colour_flow": "a colour Doppler picture, not B-mode",
     "unsupported_transfer_syntax": "no decoder for the DICOM compression",
+    "too_slow": "reading took longer than a worker process may",
+    "too_much_memory": "reading took more memory than there is, or than a worker process may",
+    "crashed": "the decoder ended the worker process",
     "unreadable": "the operating system or a decoder refused; the detail names the error",
 }
 """Every reason a file can be refused for, and what it means."""
@@ -101,22 +105,29 @@ def read_bytes(
     return list(decode(data, name, limits, frames).images)
 
 
-def load_bytes(path: Path, limits: ReadLimits | None = None) -> bytes:
+def load_bytes(path: Path, limits: ReadLimits | None = None, name: str | None = None) -> bytes:
     """Return the bytes of a regular file whose size is within limits.
+
+    Args:
+        path: The file.
+        limits: See :func:`read`.
+        name: What to call it in messages; by default as it is called.
 
     Raises:
         UnreadableImageError: It is missing, no regular file (a pipe would block for ever), too large, or unreadable.
     """
-    limits = limits or ReadLimits()
+    limits, name = limits or ReadLimits(), name or path.name
     try:
         if not path.is_file():
-            raise UnreadableImageError("unreadable", f"Expected a file at {path.name}, found none or no regular one.")
-        _check_size(path.stat().st_size, path.name, limits)
+            raise UnreadableImageError("unreadable", f"Expected a file at {name}, found none or no regular one.")
+        _check_size(path.stat().st_size, name, limits)
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(
-            "unreadable", f"Expected to read {path.name}, the system refused ({error.strerror}).", "Check permissions."
+            "unreadable", f"Expected to read {name}, the system refused ({error.strerror}).", "Check permissions."
         ) from error
+    except MemoryError as error:
+        raise UnreadableImageError("too_much_memory", f"{name} needs more memory than it may take.") from error
 
 
 def decode(
@@ -133,7 +144,7 @@ def decode(
     except UnreadableImageError:
         raise
     except MemoryError as error:
-        raise UnreadableImageError("too_large", f"{name} needs more memory than there is.") from error
+        raise UnreadableImageError("too_much_memory", f"{name} needs more memory than it may take.") from error
     except Exception as error:
         # A decoder met something nobody foresaw. Only the error's class is told: its text may quote patient data.
         raise UnreadableImageError("unreadable", f"{name} made its decoder fail ({type(error).__name__}).") from error

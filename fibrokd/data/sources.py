@@ -6,8 +6,9 @@ pixels. Nothing is dropped silently: whatever has no stage, and every row of a t
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -15,8 +16,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fibrokd.config import Config
-from fibrokd.data.identity_keys import read_identity
-from fibrokd.data.labels import read_labels
+from fibrokd.data.identity_keys import DicomIdentity, read_identity
+from fibrokd.data.isolation import Watch, WorkerLimits, isolated
+from fibrokd.data.labels import LabelTable, read_labels
+from fibrokd.data.walking import locate, walk
 from fibrokd.errors import InputError, LabelError
 from fibrokd.stages import METAVIR, StageScale
 
@@ -30,6 +33,12 @@ _COMPANIONS = {
     ".sha256",
 }  # fmt: skip
 _FACTS = ("patient", "study", "site", "scanner")
+_PROBLEMS = {
+    "not_a_file": "a broken link or a special file",
+    "outside_root": "a link that leads out of data.root; data.outside_links=true follows it",
+    "no_entry": "the system does not let this folder be listed",
+}
+_HEADERS_PER_TASK = 64
 
 
 class StagesConfig(Config):
@@ -70,13 +79,17 @@ class DataConfig(Config):
     stages: StagesConfig = StagesConfig()
     """Stage scale; METAVIR by default."""
 
+    outside_links: bool = False
+    """Follow links that lead out of ``root``; otherwise they are listed and left alone."""
+
 
 @dataclass(frozen=True)
 class SourceFile:
     """One file and what its collection says about it; empty strings where it says nothing.
 
     Args:
-        path: Relative to the data root, POSIX separators.
+        path: Relative to the data root, POSIX separators, as :func:`walking.written` writes it; only
+            :func:`walking.locate` knows where it lies, for names need not be printable.
         stage: Stage name on the scale, ``None`` where unknown.
         patient: Patient key as the collection gives it.
         study: Study key as the collection gives it.
@@ -99,9 +112,9 @@ class Unmatched:
     Args:
         kind: ``file``, ``row`` or ``companion``.
         name: Relative path of the file, or ``labels.csv:12`` (line number, header is line 1).
-        reason: ``no_label``, ``ambiguous_label``, ``no_file``, ``not_a_file``; of companions ``no_picture``, ``hidden``
-            or ``label_table``.
-        detail: What was looked for.
+        reason: ``no_label``, ``ambiguous_label``, ``no_file``, ``not_a_file``, ``outside_root``, ``no_entry``; of
+            companions ``no_picture``, ``hidden``, ``linked_again`` or ``label_table``.
+        detail: What was looked for; quotes no name.
     """
 
     kind: Literal["file", "row", "companion"]
@@ -125,49 +138,50 @@ class Found:
     companions: tuple[Unmatched, ...] = ()
 
 
-def find_files(config: DataConfig) -> Found:
+def find_files(config: DataConfig, isolation: WorkerLimits | None = None) -> Found:
     """List a collection: the same answer on every machine.
 
     Args:
         config: Root, layout and labels.
+        isolation: Read headers, where the label table needs them, in a worker process that may not cost more;
+            ``None`` reads them in this process.
 
     Raises:
-        InputError: The root is no folder, or not one file in it has a stage.
+        InputError: The root is no folder, or not one file in it has a stage. Quotes no name of a file.
         LabelError: The label table is missing or has no usable key.
         TableError: Rows of the label table contradict each other or name unknown stages.
     """
     if not config.root.is_dir():
         raise InputError(f"Expected a folder of images at {config.root}, found none.", "Correct data.root.")
-    found = LAYOUTS[config.layout](config, config.stages.scale())
+    found = LAYOUTS[config.layout](config, config.stages.scale(), isolation)
     if not found.files:
+        counts = Counter(item.reason for item in found.unmatched)
+        seen = ", ".join(f"{count} × {reason}" for reason, count in sorted(counts.items()))
         raise InputError(
             f"Expected images with a stage under {config.root}, found none ({len(found.unmatched)} files or rows "
-            f"without a match{_examples(found.unmatched)}).",
-            f"Name folders by stage {', '.join(config.stages.names)}, or set data.layout=table and data.labels.",
+            f"without a match{': ' * bool(seen)}{seen}).",
+            f"Name folders by stage {', '.join(config.stages.names)}, or set data.layout=table and data.labels; "
+            "links that lead out of data.root need data.outside_links=true.",
         )
     return found
 
 
 # --------------------------------------------------------------------------- layout: folders
-def from_folders(config: DataConfig, scale: StageScale) -> Found:
+def from_folders(config: DataConfig, scale: StageScale, _isolation: WorkerLimits | None = None) -> Found:
     """Layout ``folders``: ``F3/…``, ``train/F3/…`` or ``F3/patient12/…``."""
-    files, unmatched, companions = [], [], []
-    for path, regular in walk(config.root):
-        if _is_hidden(path):
-            companions.append(Unmatched("companion", path, "hidden", ""))
-            continue
+    names, unmatched, companions = _walked(config)
+    files = []
+    for path in names:
         folders = PurePosixPath(path).parts[:-1]
         stage, position, problem = _stage_of(folders, scale)
-        if stage is not None and regular:
+        if stage is not None:
             patient = _patient_of(folders[position + 1 :]) if config.patient_folders else ""
             files.append(SourceFile(path, stage, patient))
-        elif not regular:
-            unmatched.append(Unmatched("file", path, "not_a_file", "a broken link or a special file"))
         elif _is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
         else:
-            unmatched.append(Unmatched("file", path, problem, f"folders {'/'.join(folders) or '(root)'}"))
-    return Found(tuple(files), tuple(unmatched), tuple(companions))
+            unmatched.append(Unmatched("file", path, problem, "no folder above it, or several, named after a stage"))
+    return Found(tuple(files), _sorted(unmatched), _sorted(companions))
 
 
 def _stage_of(folders: tuple[str, ...], scale: StageScale) -> tuple[str | None, int, str]:
@@ -187,35 +201,32 @@ def _patient_of(folders: tuple[str, ...]) -> str:
 
 
 # --------------------------------------------------------------------------- layout: table
-def from_table(config: DataConfig, scale: StageScale) -> Found:
+def from_table(config: DataConfig, scale: StageScale, isolation: WorkerLimits | None = None) -> Found:
     """Layout ``table``: stages come from ``labels``, keyed by path or by DICOM identity."""
     path_of_labels = _labels_path(config)
     labels = read_labels(path_of_labels, scale)
-    own = path_of_labels.resolve()
+    names, unmatched, companions = _walked(config)
+    own = [name for name in names if _is_same(locate(config.root, name), path_of_labels)]
+    companions += [Unmatched("companion", name, "label_table", "") for name in own]
+    names = [name for name in names if name not in own]
     used: set[str] = set()
-    files, unmatched, companions = [], [], []
-    for path, regular in walk(config.root):
-        file = config.root / path
-        if _is_hidden(path) or file.resolve() == own:
-            companions.append(Unmatched("companion", path, "hidden" if _is_hidden(path) else "label_table", ""))
-            continue
-        wanted = _key_of(file, path, labels.key) if regular else None
-        row = labels.rows.get(wanted) if wanted else None
-        if wanted and row:
-            used.add(wanted)
+    files = []
+    for path, key in zip(names, _keys_of(names, config.root, labels, isolation), strict=True):
+        row = labels.rows.get(key)
+        if key and row:
+            used.add(key)
             facts = {fact: row.values.get(fact, "") for fact in _FACTS}
             files.append(SourceFile(path, scale.names[scale.parse(row.values["stage"])], **facts))
-        elif not regular:
-            unmatched.append(Unmatched("file", path, "not_a_file", "a broken link or a special file"))
         elif _is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
         else:
             unmatched.append(Unmatched("file", path, "no_label", f"no row of {labels.name} has its {labels.key}"))
+    rows = []
     for value, row in labels.rows.items():
         if value not in used:
             detail = value if labels.key == "path" else f"no file has this {labels.key}"
-            unmatched.append(Unmatched("row", f"{labels.name}:{row.line}", "no_file", detail))
-    return Found(tuple(files), tuple(unmatched), tuple(companions))
+            rows.append(Unmatched("row", f"{labels.name}:{row.line}", "no_file", detail))
+    return Found(tuple(files), (*_sorted(unmatched), *rows), _sorted(companions))
 
 
 def _labels_path(config: DataConfig) -> Path:
@@ -225,48 +236,66 @@ def _labels_path(config: DataConfig) -> Path:
     return below if below.is_file() else config.labels
 
 
-def _key_of(file: Path, path: str, key: str) -> str | None:
-    if key == "path":
-        return path
-    identity = read_identity(file)
-    if identity is None:
-        return None
-    return identity.patient_id if key == "PatientID" else identity.study_uid
+def _is_same(file: Path, other: Path) -> bool:
+    return file.name == other.name and file.samefile(other)
 
 
-LAYOUTS: Mapping[str, Callable[[DataConfig, StageScale], Found]] = {"folders": from_folders, "table": from_table}
+def _keys_of(names: Sequence[str], root: Path, labels: LabelTable, isolation: WorkerLimits | None) -> list[str]:
+    """Value of the label table's key for every file; empty where it has none."""
+    if labels.key == "path":
+        return [_path_in(labels, root, name) for name in names]
+    paths = [locate(root, name) for name in names]
+    if isolation is None:
+        identities = [read_identity(path) for path in paths]
+    else:
+        pieces = [paths[start : start + _HEADERS_PER_TASK] for start in range(0, len(paths), _HEADERS_PER_TASK)]
+        answers = dict(isolated(_read_identities, pieces, 1, isolation))
+        identities = [identity for number in range(len(pieces)) for identity in answers[number]]
+    by_patient = labels.key == "PatientID"
+    return ["" if i is None else i.patient_id if by_patient else i.study_uid for i in identities]
+
+
+def _path_in(labels: LabelTable, root: Path, name: str) -> str:
+    """The spelling in which the table has this path: as it is, as it is written down, or with composed letters."""
+    plain = locate(root, name).relative_to(root).as_posix()
+    return next((way for way in (plain, name, unicodedata.normalize("NFC", plain)) if way in labels.rows), "")
+
+
+def _read_identities(paths: Sequence[Path], watch: Watch) -> list[DicomIdentity | None]:
+    identities: list[DicomIdentity | None] = []
+    for number, path in enumerate(paths):
+        if number in watch.blamed:
+            identities.append(None)  # reading it for its pixels will say so with the reason
+            continue
+        watch.begin(number)
+        identities.append(read_identity(path))
+    return identities
+
+
+LAYOUTS: Mapping[str, Callable[[DataConfig, StageScale, WorkerLimits | None], Found]] = {
+    "folders": from_folders,
+    "table": from_table,
+}
 """Every layout a collection can have."""
 
 
-# --------------------------------------------------------------------------- walking
-def walk(root: Path) -> Iterator[tuple[str, bool]]:
-    """Yield (relative POSIX path, is a regular file) of everything below ``root``, sorted by path.
-
-    A hidden folder is yielded once, with a slash at its end, and not entered. Links to folders are followed, each real
-    folder once: no loops.
-    """
-    seen: set[tuple[int, int]] = set()
-    found: list[tuple[str, bool]] = []
-    for folder, folders, names in os.walk(root, followlinks=True):
-        here = Path(folder)
-        facts = here.stat()
-        if (facts.st_dev, facts.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((facts.st_dev, facts.st_ino))
-        found += [(f"{(here / name).relative_to(root).as_posix()}/", False) for name in folders if _is_hidden(name)]
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        found += [((here / name).relative_to(root).as_posix(), (here / name).is_file()) for name in names]
-    yield from sorted(found)
+# --------------------------------------------------------------------------- what lies there
+def _walked(config: DataConfig) -> tuple[list[str], list[Unmatched], list[Unmatched]]:
+    """Names of the regular files; what else lies there and ought to be looked at; and what need not."""
+    names, unmatched, companions = [], [], []
+    for entry in walk(config.root, config.outside_links):
+        if not entry.problem:
+            names.append(entry.name)
+        elif entry.problem in _PROBLEMS:
+            unmatched.append(Unmatched("file", entry.name, entry.problem, _PROBLEMS[entry.problem]))
+        else:
+            companions.append(Unmatched("companion", entry.name, entry.problem, ""))
+    return names, unmatched, companions
 
 
-def _is_hidden(path: str) -> bool:
-    return PurePosixPath(path).name.startswith(".")
+def _sorted(items: list[Unmatched]) -> tuple[Unmatched, ...]:
+    return tuple(sorted(items, key=lambda item: item.name))
 
 
 def _is_companion(path: str) -> bool:
     return PurePosixPath(path).suffix.lower() in _COMPANIONS
-
-
-def _examples(unmatched: tuple[Unmatched, ...]) -> str:
-    return ": " + ", ".join(item.name for item in unmatched[:3]) if unmatched else ""

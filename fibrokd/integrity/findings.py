@@ -6,76 +6,30 @@ Owns the order in which the pieces are put together and the keys of integrity.js
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
-from fibrokd.integrity.controls import ControlData, ControlsConfig, draw_groups, label_order, run_controls
+from fibrokd.integrity.collection import Collection, PictureEvidence
+from fibrokd.integrity.control_scores import ControlScores, score_controls
+from fibrokd.integrity.controls import ControlsConfig
 from fibrokd.integrity.duplicates import CopyFacts, copy_facts
-from fibrokd.integrity.groups import Grouping, Groups, group_images
-from fibrokd.integrity.identity import StemRules, trusted_keys
-from fibrokd.integrity.levels import STRICTEST_FIRST, build_levels
+from fibrokd.integrity.examples import Example, choose_examples
+from fibrokd.integrity.groups import Groups, group_images
+from fibrokd.integrity.honest_split import honest_split
+from fibrokd.integrity.identity import trusted_keys
+from fibrokd.integrity.leak import Leak, leak_of, rows_of
+from fibrokd.integrity.levels import STRICTEST_FIRST
+from fibrokd.integrity.names import label_order, name_kinship
+from fibrokd.integrity.near_facts import NearFacts, near_facts
 from fibrokd.integrity.split_lookup import Thumbnails, split_lookup
-from fibrokd.integrity.splitting import Parts, Splits
+from fibrokd.integrity.splitting import Splits
 from fibrokd.stages import StageScale
 
-
-@dataclass(frozen=True)
-class Collection:
-    """What was taken in.
-
-    Args:
-        table: Manifest rows.
-        scale: Stage scale.
-        files: Files found, used or not.
-        refused: Files that could not be used, per reason.
-        unmatched_rows: Rows of a label table without a file.
-        grouping: Evidence that decided the groups of the split.
-        rules: Stem rules.
-        synthetic: The pictures were generated.
-        crop: Whether fans were to be cut out.
-    """
-
-    table: pd.DataFrame
-    scale: StageScale
-    files: int
-    refused: Mapping[str, int]
-    unmatched_rows: int
-    grouping: Grouping
-    rules: StemRules
-    synthetic: bool
-    crop: Literal["fan", "full"] = "fan"
-
-    @property
-    def uncropped(self) -> int:
-        """Images of which the whole frame was kept."""
-        return int((self.table["cropped"].astype(str) == "0").sum())
-
-    @property
-    def stages(self) -> Int[np.ndarray, " N"]:
-        """Stage index of every row."""
-        return np.array([self.scale.parse(name) for name in self.table["stage"]], dtype=np.int64)
-
-
-@dataclass(frozen=True)
-class Leak:
-    """What crosses between the splits actually made.
-
-    Args:
-        twins: Share of test images whose exact content is also among the training images.
-        relatives: Share of test images that some evidence ties to a training image.
-        others: Every other pair of splits, ``val→train``: share of the first split's images that some evidence
-            (identical content included) ties to the second.
-    """
-
-    twins: float
-    relatives: float
-    others: dict[str, float] = field(default_factory=dict)
+__all__ = ["Collection", "Findings", "PictureEvidence", "survey"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +48,10 @@ class Findings:
         known_patients: Share of images with a believable patient key.
         sampled: Images the controls were run on, where that is fewer than all.
         split_lookup: The look-up of thumbnails on this very split; empty without controls.
+        kinship: Whether pictures that belong together have neighbouring names; empty where that cannot be told.
+        scanner: Association of stage and scanner, and how well scanners are recognised; empty where unknown.
+        near: Counts over near-duplicates; ``None`` where they were not looked for.
+        examples: Pictures that show what was found.
     """
 
     collection: Collection
@@ -107,6 +65,10 @@ class Findings:
     known_patients: float
     sampled: int | None
     split_lookup: dict[str, Any]
+    kinship: dict[str, int | float] = field(default_factory=dict)
+    scanner: dict[str, Any] = field(default_factory=dict)
+    near: NearFacts | None = None
+    examples: tuple[Example, ...] = ()
 
     @property
     def groups_per_stage(self) -> dict[str, int]:
@@ -143,6 +105,7 @@ class Findings:
                 "distrusted_keys": {kind: len(keys) for kind, keys in self.evidence_groups.distrusted.items()},
                 "per_stage": self.groups_per_stage,
             },
+            "near": self.near.as_json() if self.near else None,
             "known_patients": round(self.known_patients, 4),
             "stages": {name: int(stages.get(name, 0)) for name in scale.names},
             "splits": _counts(self.splits.splits, scale),
@@ -159,72 +122,67 @@ class Findings:
             },
             "inflation_points": {name: _inflation(levels) for name, levels in self.controls.items()},
             "controls_sampled": self.sampled,
+            "name_kinship": self.kinship,
+            "scanner": self.scanner,
+            "honest_split": honest_split(self.known_patients, self.scanner.get("scanners", 1)),
+            "examples": [example.as_json(table) for example in self.examples],
+            "card": self.collection.card.as_json() if self.collection.card else None,
             "synthetic": self.collection.synthetic,
         }
 
 
 def survey(
-    collection: Collection, thumbnails: Thumbnails, groups: Groups, splits: Splits, config: ControlsConfig
+    collection: Collection,
+    thumbnails: Thumbnails,
+    groups: Groups,
+    splits: Splits,
+    config: ControlsConfig,
+    pictures: PictureEvidence | None = None,
 ) -> Findings:
     """Find out everything about a collection whose groups and splits are made.
 
     Args:
         collection: What was taken in.
         thumbnails: Fetches thumbnails by row.
-        groups: Groups that decided the split.
+        groups: Groups that decided the split; under grouping ``all`` made with the near-duplicate links.
         splits: Splits and folds.
         config: Effort of the controls.
+        pictures: What was learned from pixels.
     """
-    table, stages = collection.table, collection.stages
-    evidence = groups if collection.grouping == "all" else group_images(table, "all", collection.rules)
+    pictures = pictures or PictureEvidence()
+    table, stages, rules = collection.table, collection.stages, collection.rules
+    evidence = groups if collection.grouping == "all" else group_images(table, "all", rules, pictures.near)
     patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
-    controls: dict[str, dict[str, Any]] = {}
+    near = None
+    if pictures.threshold is not None:
+        others = group_images(table, "all", rules) if pictures.near else evidence
+        near = near_facts(table, patients, pictures.near, others.names, pictures.threshold)
+    found = ControlScores()
     order: dict[str, int | float] = {}
     own: dict[str, Any] = {}
-    sampled = None
     if config.enabled:
         order = label_order(table, stages, evidence.codes)
-        rows = draw_groups(evidence.codes, config.max_images)
-        sampled = len(rows) if len(rows) < len(table) else None
-        part = table.iloc[rows].reset_index(drop=True)
-        levels = build_levels(part, stages[rows], collection.rules, config.seeds, config.folds, config.replicates)
-        controls = run_controls(ControlData(part, thumbnails(rows), stages[rows]), levels)
+        found = score_controls(collection, thumbnails, evidence.codes, config, pictures)
         contents = np.unique(table["pixel_digest"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
-        held = (_rows(splits.splits, "train"), _rows(splits.splits, "test"))
+        held = (rows_of(splits.splits, "train"), rows_of(splits.splits, "test"))
         own = split_lookup(held, thumbnails, stages, contents, evidence.codes, config.replicates)
     return Findings(
-        collection, copy_facts(table), groups, evidence, splits, leak_of(table, evidence.names, splits), controls,
-        order, sum(map(bool, patients)) / len(table), sampled, own,
-    )  # fmt: skip
-
-
-def leak_of(table: pd.DataFrame, groups: Sequence[str], splits: Splits) -> Leak:
-    """Return what crosses from each split to every earlier one.
-
-    Args:
-        table: Manifest rows; reads ``pixel_digest``.
-        groups: Group of every row under all evidence.
-        splits: Splits.
-    """
-    rows = {name: _rows(splits.splits, name) for name in splits.splits.names}
-
-    def crossing(keys: Sequence[str], later: str, earlier: str) -> float:
-        if not len(rows.get(later, ())) or not len(rows.get(earlier, ())):
-            return 0.0
-        values = np.array(keys, dtype=np.str_)
-        return round(float(np.isin(values[rows[later]], values[rows[earlier]]).mean()), 4)
-
-    pairs = [(later, earlier) for earlier, later in combinations(splits.splits.names, 2)]
-    return Leak(
-        twins=crossing(list(table["pixel_digest"]), "test", "train"),
-        relatives=crossing(groups, "test", "train"),
-        others={f"{a}→{b}": crossing(groups, a, b) for a, b in pairs if (a, b) != ("test", "train")},
+        collection=collection,
+        copies=copy_facts(table),
+        groups=groups,
+        evidence_groups=evidence,
+        splits=splits,
+        leak=leak_of(table, evidence.names, splits),
+        controls=found.scores,
+        name_order=order,
+        known_patients=sum(map(bool, patients)) / len(table),
+        sampled=found.sampled,
+        split_lookup=own,
+        kinship=name_kinship(table, evidence.codes),
+        scanner=found.scanner,
+        near=near,
+        examples=choose_examples(table, patients, pictures.near),
     )
-
-
-def _rows(parts: Parts, name: str) -> Int[np.ndarray, " M"]:
-    """Rows of one part, ascending; none where it does not exist."""
-    return np.flatnonzero(np.array(parts.names)[parts.part] == name)
 
 
 def _inflation(levels: Mapping[str, Any]) -> dict[str, float]:
@@ -233,7 +191,8 @@ def _inflation(levels: Mapping[str, Any]) -> dict[str, float]:
     if strictest is None:
         return {}
     least = levels[strictest]["accuracy"]["value"]
-    return {name: round(100 * (score["accuracy"]["value"] - least), 1) for name, score in levels.items()}
+    gained = {name: round(100 * (score["accuracy"]["value"] - least), 1) for name, score in levels.items()}
+    return {name: points + 0.0 for name, points in gained.items()}  # no minus before a zero
 
 
 def _counts(parts: Any, scale: StageScale) -> dict[str, dict[str, int]]:

@@ -29,7 +29,8 @@ Grouping = Literal["none", "stem", "content", "subject", "all"]
 
 GROUP_COLUMNS = ("image_id", "group", "cluster", "evidence", "link_to", "value")
 
-_SECRET: tuple[Evidence, ...] = ("patient", "study")  # their values differ with the secret; no digest may
+# Keys of persons, and names of files and folders, which often are names of persons: identities.csv has them.
+_SECRET: tuple[Evidence, ...] = ("patient", "study", "file", "stem")
 
 _ADVICE: dict[Evidence, str] = {
     "stem": "If these names are a scheme and not copies of one picture, change stems.suffixes.",
@@ -89,14 +90,14 @@ class Groups:
         (kind, count), total = kinds.most_common(1)[0], kinds.total()
         told = f" Images were tied mostly by {kind} ({count} of {total} links)"
         stems = Counter(link.value for link in self.links if link.evidence == "stem").most_common(1)
-        example = f"; for example {stems[0][1] + 1} images have the normal stem {stems[0][0]!r}" if stems else ""
+        example = f"; for example {stems[0][1] + 1} images share one normal stem" if stems else ""
         return f"{told}{example}.", f" {_ADVICE[kind]}" if kind in _ADVICE else ""
 
     def to_table(self, image_ids: Sequence[str], clusters: Sequence[str]) -> pd.DataFrame:
         """Return groups.csv: one row per image; several kinds of evidence are joined with ``|``, in parallel.
 
         ``link_to`` names the image that held the key first; it is empty for that image itself. ``value`` is empty for
-        patients and studies, whose keys are in identities.csv.
+        patients, studies, files and stems: what they share stands in identities.csv, which is not passed on.
 
         Args:
             image_ids: Id of every row.

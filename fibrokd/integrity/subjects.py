@@ -15,6 +15,7 @@ from typing import Literal
 from fibrokd.config import Config
 from fibrokd.data.prepared import read_table
 from fibrokd.data.sources import SourceFile
+from fibrokd.data.walking import locate
 from fibrokd.errors import LabelError
 from fibrokd.progress import track
 
@@ -48,7 +49,7 @@ def with_subjects(
     if config.match == "path":
         keys = [file.path for file in files]
     else:
-        keys = [_md5(root / file.path) for file in track(files, "recognising files", len(files), "file")]
+        keys = [_md5(locate(root, file.path)) for file in track(files, "recognising files", len(files), "file")]
     matched = sum(key in subjects for key in keys)
     if not matched:
         raise LabelError(

@@ -13,37 +13,37 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from fibrokd.artifacts import Record, begin, read_record
 from fibrokd.config import Config
 from fibrokd.data.identities import load_secret, secret_path
 from fibrokd.data.ingest import IngestJob, Refusal
+from fibrokd.data.isolation import WorkerLimits
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.manifest import check_manifest, manifest_digest
-from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.data.shards import Intake, ingest_shards, take_in
 from fibrokd.data.sources import DataConfig, Found, find_files
+from fibrokd.data.walking import locate
 from fibrokd.errors import ArtifactError, ConfigError
-from fibrokd.files import digest_bytes, digest_file, digest_json, write_json, write_text
+from fibrokd.files import digest_bytes, digest_file, digest_json
+from fibrokd.integrity.card import CollectionCard, load_card, phantom_card
+from fibrokd.integrity.collection import Collection, PictureEvidence
 from fibrokd.integrity.controls import ControlsConfig
-from fibrokd.integrity.findings import Collection, Findings, survey
+from fibrokd.integrity.findings import survey
 from fibrokd.integrity.groups import Groups, group_images, refuse_mixed
 from fibrokd.integrity.identity import StemRules, refuse_unnaming
-from fibrokd.integrity.page import render_page
+from fibrokd.integrity.links import Link
+from fibrokd.integrity.near_duplicates import NearConfig, near_links
 from fibrokd.integrity.splitting import SplitConfig, split_images
 from fibrokd.integrity.subjects import SubjectsConfig, with_subjects
-from fibrokd.integrity.verdict import Verdict, judge
-from fibrokd.progress import say, track
+from fibrokd.integrity.verdict import judge
+from fibrokd.pipeline.prepared_folder import Outcome, tell, write_folder
+from fibrokd.progress import track
 
 STEP = "prepare"
 _SHARDS = ".shards"
-_OUTPUTS = (
-    "manifest.csv", "pixels.npy", "groups.csv", "splits.csv", "quarantine.csv", "unmatched.csv", "notes.csv",
-    "dataset.json", "integrity.json", "integrity.html",
-)  # fmt: skip
 
 
 class PrepareConfig(Config):
@@ -61,6 +61,10 @@ class PrepareConfig(Config):
     frames: FramePolicy = FramePolicy()
     """Which frames of a cine are taken."""
 
+    without_fan: Literal["keep", "refuse"] = "keep"
+    """Frames in which no fan is found and that declare no tissue: keep the whole frame, burned-in text included, or
+    set them aside as ``no_fan``."""
+
     grouping: Literal["all", "content", "stem"] = "all"
     """Evidence that keeps images on one side of the split. ``stem`` reproduces the published protocol and leaks."""
 
@@ -77,8 +81,16 @@ class PrepareConfig(Config):
     splits: SplitConfig = SplitConfig()
     """Shares, folds and seed."""
 
+    near: NearConfig = NearConfig()
+    """When two pictures count as near-duplicates, and how they are searched."""
+
     controls: ControlsConfig = ControlsConfig()
     """Effort of the controls."""
+
+    card: Path | None = None
+    """YAML file with the card of the collection: where it comes from, who may use it, how its stages were found.
+    Without one the verdict is ``caution`` at best, and a form to fill in is written to OUT. Synthetic cohorts of
+    ``fibrokd phantom`` bring their own."""
 
     accept_unfit: bool = False
     """Allow training on data judged unfit; every later result carries the stamp."""
@@ -98,10 +110,15 @@ class PrepareConfig(Config):
     workers: Annotated[int, Field(ge=0)] = 0
     """Processes that read images; 0 takes every core. No part of the run's identity."""
 
+    isolation: WorkerLimits | None = WorkerLimits()
+    """What one file may cost the process that reads it. ``null`` with one worker reads in this process, which a
+    damaged file may then kill: for files made by whoever calls. No part of the run's identity."""
+
     def identity(self) -> dict[str, Any]:
-        """Return what decides the result: everything but input paths, the secret and the number of workers."""
+        """Return what decides the result: everything but input paths, the secret, and workers and their limits."""
         identity = self.as_json()
-        del identity["workers"], identity["identity_key"], identity["data"]["root"], identity["data"]["labels"]
+        del identity["workers"], identity["isolation"], identity["identity_key"], identity["card"]
+        del identity["data"]["root"], identity["data"]["labels"]
         if identity["subjects"]:
             del identity["subjects"]["table"]
         return identity
@@ -120,7 +137,7 @@ def run(config: PrepareConfig, out: Path) -> Record:
         SplitError: Images that belong together carry different stages, or a split cannot hold every stage.
         ArtifactError: ``out`` holds something else.
     """
-    found = find_files(config.data)
+    found = find_files(config.data, config.isolation)
     files, matched = with_subjects(found.files, config.data.root, config.subjects)
     step = begin(out, STEP, config.identity(), _inputs(config, found))
     if step.finished:
@@ -129,11 +146,12 @@ def run(config: PrepareConfig, out: Path) -> Record:
     synthetic = _is_synthetic(config)
     secret = None if synthetic else _secret(config, out)
     jobs = [
-        IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames, secret) for file in files
+        IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames, secret, config.without_fan)
+        for file in files
     ]
-    shards = ingest_shards(jobs, out / _SHARDS / _fingerprint(secret), config.workers)
+    shards = ingest_shards(jobs, out / _SHARDS / _fingerprint(secret), config.workers, config.isolation)
     unlabelled = [Refusal(i.name, None, i.reason, i.detail) for i in found.unmatched if i.kind == "file"]
-    intake, groups = _group(take_in(shards, unlabelled), config)
+    intake, near, groups = _group(take_in(shards, unlabelled), config)
     scale = config.data.stages.scale()
     check_manifest(intake.table, scale)
     if not config.accept_distrusted_keys:
@@ -149,15 +167,14 @@ def run(config: PrepareConfig, out: Path) -> Record:
         rules=config.stems,
         synthetic=synthetic,
         crop=config.preprocess.crop,
+        card=_card(config, intake),
     )
-    findings = survey(collection, intake.thumbnails, groups, splits, config.controls)
+    pictures = PictureEvidence(near, config.near.threshold if config.near.enabled else None, intake.margins)
+    findings = survey(collection, intake.thumbnails, groups, splits, config.controls, pictures)
     verdict = judge(findings)
-    _write_tables(out, intake, found)
-    _write_groups(out, findings)
-    intake.write_pixels(out / "pixels.npy", config.preprocess.size)
-    _write_judgement(out, config, findings, verdict)
+    outputs = write_folder(out, Outcome(config.preprocess, intake, found, findings, verdict, config.accept_unfit))
     record = step.finish(
-        _OUTPUTS,
+        outputs,
         device="cpu",
         seed=config.splits.seed,
         images=len(intake.table),
@@ -165,14 +182,16 @@ def run(config: PrepareConfig, out: Path) -> Record:
         manifest_digest=manifest_digest(intake.table),
     )
     shutil.rmtree(out / _SHARDS)
-    _tell(findings, verdict, out)
+    tell(findings, verdict, out)
     return record
 
 
 # --------------------------------------------------------------------------- inputs
 def _inputs(config: PrepareConfig, found: Found) -> dict[str, str]:
     paths = [file.path for file in found.files]
-    listed = [[path, _digest(config.data.root / path)] for path in track(paths, "digesting files", len(paths), "file")]
+    listed = [
+        [path, _digest(locate(config.data.root, path))] for path in track(paths, "digesting files", len(paths), "file")
+    ]
     unmatched = [[item.kind, item.name, item.reason] for item in found.unmatched]
     inputs = {"files": digest_json({"files": listed, "unmatched": unmatched})}
     if config.data.labels is not None:
@@ -180,6 +199,8 @@ def _inputs(config: PrepareConfig, found: Found) -> dict[str, str]:
         inputs["labels"] = digest_file(below if below.is_file() else config.data.labels)
     if config.subjects is not None:
         inputs["subjects"] = digest_file(config.subjects.table)
+    if config.card is not None:
+        inputs["card"] = digest_file(config.card)
     return inputs
 
 
@@ -191,8 +212,10 @@ def _digest(path: Path) -> str:
 
 
 def _is_synthetic(config: PrepareConfig) -> bool:
-    if config.synthetic is not None:
-        return config.synthetic
+    return _of_the_phantom_step(config) if config.synthetic is None else config.synthetic
+
+
+def _of_the_phantom_step(config: PrepareConfig) -> bool:
     try:
         return read_record(config.data.root).step == "phantom"
     except ArtifactError:
@@ -215,72 +238,34 @@ def _fingerprint(secret: bytes | None) -> str:
 
 
 # --------------------------------------------------------------------------- groups
-def _group(intake: Intake, config: PrepareConfig) -> tuple[Intake, Groups]:
+def _group(intake: Intake, config: PrepareConfig) -> tuple[Intake, list[Link], Groups]:
     """Group the frames, and deal with groups that carry several stages as the configuration says."""
-    groups = group_images(intake.table, config.grouping, config.stems)
+    near = _near(intake, config.near)
+    groups = group_images(intake.table, config.grouping, config.stems, near)
     if config.grouping == "stem" or config.mixed_stage_groups == "keep" or not groups.mixed:
-        return intake, groups
+        return intake, near, groups
     if config.mixed_stage_groups == "refuse":
         refuse_mixed(groups)
     mixed = {group.group for group in groups.mixed}
     aside = np.array([name in mixed for name in groups.names])
     left = intake.without(aside, "mixed_stage_group", "images that belong with it carry other stages")
-    return left, group_images(left.table, config.grouping, config.stems)
+    near = _near(left, config.near)
+    return left, near, group_images(left.table, config.grouping, config.stems, near)
 
 
-# --------------------------------------------------------------------------- outputs
-def _write_tables(out: Path, intake: Intake, found: Found) -> None:
-    _csv(out / "manifest.csv", intake.table[list(MANIFEST_COLUMNS)])
-    _csv(out / "identities.csv", intake.table[["image_id", *IDENTITY_COLUMNS]])
-    refused = [(r.path, "" if r.frame is None else r.frame, r.reason, r.detail) for r in intake.refusals]
-    _csv(out / "quarantine.csv", pd.DataFrame(refused, columns=["path", "frame", "reason", "detail"]))
-    unmatched = [(item.kind, item.name, item.reason, item.detail) for item in (*found.unmatched, *found.companions)]
-    _csv(out / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "name", "reason", "detail"]))
-    notes = [note for shard in intake.shards for note in shard.notes]
-    _csv(out / "notes.csv", pd.DataFrame(notes, columns=["image_id", "note"]))
+def _near(intake: Intake, config: NearConfig) -> list[Link]:
+    """Near-duplicates among the frames of a collection; identical content is evidence of its own."""
+    if not config.enabled:
+        return []
+    contents = list(intake.table["pixel_digest"])
+    links = near_links(intake.fingerprints(np.arange(len(contents))), config)
+    return [link for link in links if contents[link.a] != contents[link.b]]
 
 
-def _write_groups(out: Path, findings: Findings) -> None:
-    image_ids = findings.collection.table["image_id"]
-    _csv(out / "groups.csv", findings.groups.to_table(list(image_ids), findings.evidence_groups.names))
-    _csv(out / "splits.csv", findings.splits.to_table(image_ids))
-
-
-def _csv(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
-
-
-def _write_judgement(out: Path, config: PrepareConfig, findings: Findings, verdict: Verdict) -> None:
-    integrity = {
-        "verdict": verdict.name,
-        "reasons": [vars(reason) for reason in verdict.reasons],
-        **findings.as_json(),
-        "accepted_unfit": config.accept_unfit,
-    }
-    write_json(out / "integrity.json", integrity)
-    write_text(out / "integrity.html", render_page(integrity))
-    stages = config.data.stages
-    stamp = verdict.stamp(config.grouping, findings.collection.synthetic, config.accept_unfit)
-    write_json(
-        out / "dataset.json",
-        {
-            "stages": {"names": stages.names, "cutoffs": stages.cutoffs},
-            "preprocess": config.preprocess.as_json(),
-            "stamp": stamp,
-        },
-    )
-
-
-def _tell(findings: Findings, verdict: Verdict, out: Path) -> None:
-    facts = findings.as_json()
-    say(
-        f"  {facts['files']} files: {facts['images']} pictures used ({facts['distinct_images']} distinct), "
-        f"{facts['quarantined']} set aside"
-    )
-    splits = ", ".join(f"{name} {sum(counts.values())}" for name, counts in facts["splits"].items())
-    say(f"  {facts['groups']['count']} groups by {facts['grouping']} evidence; {splits}")
-    say(f"  verdict: {verdict.name}")
-    for reason in verdict.reasons[:3]:
-        say(f"  - {reason.text}")
-    more = len(verdict.reasons) - 3
-    say(f"  {f'and {more} more reasons, ' if more > 0 else ''}see {out / 'integrity.html'}")
+# --------------------------------------------------------------------------- card
+def _card(config: PrepareConfig, intake: Intake) -> CollectionCard | None:
+    if config.card is not None:
+        return load_card(config.card)
+    if _of_the_phantom_step(config):
+        return phantom_card(intake.table["patient"].nunique(), len(intake.table))
+    return None

@@ -129,8 +129,12 @@ UNREADABLE: dict[str, str] = {
     "no_pixels": "This DICOM file holds no picture (it may be a report). Choose an image of the study.",
     "blank": "The whole picture has one single grey level. Acquire the view again.",
     "not_ultrasound": "This DICOM file is not an ultrasound picture. Choose a B-mode scan of the liver.",
+    "secondary_capture": "This DICOM file is a screenshot. Choose the original ultrasound picture of the study.",
     "colour_flow": "This is a colour Doppler picture. Freeze and export the B-mode view without colour.",
     "unsupported_transfer_syntax": "This DICOM compression cannot be decoded here. Export it uncompressed or as JPEG.",
+    "too_slow": "Reading this file takes too long. Export a single frame.",
+    "too_much_memory": "Reading this file takes too much memory. Export a single frame.",
+    "crashed": "This file cannot be decoded here. Export the scan as PNG, or as uncompressed DICOM.",
     "unreadable": "The file cannot be read. Check that it exists and may be opened, or export the scan again.",
 }
 """What to tell the user for every reason of :data:`fibrokd.data.reading.REASONS`; names no path, quotes no file."""

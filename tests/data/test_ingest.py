@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.ingest import IngestJob, Refusal, ingest, thumbnail
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.manifest import ROW_COLUMNS, check_manifest
 from fibrokd.data.preprocess import PreprocessSpec, preprocess
 from fibrokd.data.reading import read
 from fibrokd.data.sources import DataConfig, SourceFile, find_files
+from fibrokd.data.walking import written
 from fibrokd.files import digest_bytes
 from fibrokd.stages import METAVIR
-from tests.data.objects import jpeg_cine, to_bytes
+from tests.data.objects import jpeg_cine, monochrome, region, to_bytes
 from tests.data.sectors import draw_sector, encode
 
 SPEC = PreprocessSpec(size=96)
@@ -51,16 +56,95 @@ def test_pixels_are_those_of_reading_and_preprocessing(tmp_path: Path) -> None:
     (frame,) = ingest(job(tmp_path, SourceFile("a.png", "F2"))).frames
     (image,) = read(tmp_path / "a.png")
     np.testing.assert_array_equal(frame.pixels, preprocess(image, SPEC).pixels)
-    np.testing.assert_array_equal(frame.thumbnail, thumbnail(image))
+    np.testing.assert_array_equal(frame.thumbnail, thumbnail(image, preprocess(image, SPEC)))
     assert frame.row["file_digest"] == digest_bytes(data)
 
 
 def test_a_thumbnail_is_the_mean_of_what_it_covers() -> None:
-    from fibrokd.data.images import UltrasoundImage
-
     blocks = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
     image = UltrasoundImage(pixels=np.kron(blocks, np.ones((5, 7), np.uint8)), format="PNG")
-    np.testing.assert_array_equal(thumbnail(image), blocks)
+    done = preprocess(image, PreprocessSpec(size=96, crop="full"))
+    np.testing.assert_array_equal(thumbnail(image, done), blocks)
+
+
+def test_what_is_burned_in_beside_the_fan_changes_nothing_that_is_kept(tmp_path: Path) -> None:
+    picture, mask = draw_sector()
+    marked = picture.copy()
+    marked[2:12, 2:70] = np.random.default_rng(1).integers(0, 2, (10, 68), dtype=np.uint8) * 255
+    marked[226:236, 2:40] = 255
+    assert not mask[marked != picture].any()
+    (tmp_path / "clean.png").write_bytes(encode(picture))
+    (tmp_path / "marked.png").write_bytes(encode(marked))
+    clean, named = (ingest(job(tmp_path, SourceFile(f"{n}.png", "F2"))).frames[0] for n in ("clean", "marked"))
+    assert clean.row["cropped"] == named.row["cropped"] == 1
+    np.testing.assert_array_equal(clean.pixels, named.pixels)
+    np.testing.assert_array_equal(clean.thumbnail, named.thumbnail)
+    np.testing.assert_array_equal(clean.fingerprint, named.fingerprint)
+    assert not np.array_equal(clean.margins, named.margins)  # the controls must see that something is there
+
+
+def test_evidence_does_not_depend_on_what_the_network_is_shown(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode(draw_sector()[0]))
+    cut = job(tmp_path, SourceFile("a.png", "F2"))
+    whole = replace(cut, preprocess=PreprocessSpec(size=96, crop="full"))
+    one, other = ingest(cut).frames[0], ingest(whole).frames[0]
+    np.testing.assert_array_equal(one.fingerprint, other.fingerprint)
+    np.testing.assert_array_equal(one.margins, other.margins)
+
+
+def test_what_lies_outside_a_declared_tissue_box_is_black_in_the_thumbnail(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(1, 256, (96, 96), dtype=np.uint8)
+    dataset = monochrome(noise, SequenceOfUltrasoundRegions=[region((24, 0, 95, 47))])
+    (tmp_path / "a.dcm").write_bytes(to_bytes(dataset))
+    (frame,) = ingest(job(tmp_path, SourceFile("a.dcm", "F2"))).frames
+    expected = np.zeros((48, 48), bool)
+    expected[12:, :24] = True
+    assert frame.row["cropped"] == 1
+    np.testing.assert_array_equal(frame.thumbnail > 0, expected)
+
+
+def test_a_frame_without_a_fan_is_kept_as_a_whole_or_refused_as_asked(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    (tmp_path / "a.png").write_bytes(encode(noise))
+    asked = job(tmp_path, SourceFile("a.png", "F2"))
+    (frame,) = ingest(asked).frames
+    assert frame.row["cropped"] == 0
+    strict = ingest(replace(asked, without_fan="refuse"))
+    assert strict.frames == ()
+    assert [(refusal.frame, refusal.reason) for refusal in strict.refusals] == [(0, "no_fan")]
+    (tmp_path / "b.png").write_bytes(encode(draw_sector()[0]))
+    assert ingest(replace(asked, source=SourceFile("b.png", "F2"), without_fan="refuse")).frames
+
+
+def test_a_file_is_found_under_a_name_that_cannot_be_written_down(tmp_path: Path) -> None:
+    name = os.fsdecode(b"Lebe\xfc\n.png")
+    (tmp_path / name).write_bytes(encode(draw_sector()[0]))
+    (frame,) = ingest(job(tmp_path, SourceFile(written(name), "F2"))).frames
+    assert frame.row["path"] == "Lebe%FC%0A.png"
+
+
+def test_no_refusal_quotes_the_name_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "DOE^JANE.png"
+    contents = [b"", b"text" * 99, encode(draw_sector()[0])[:300], encode(np.full((64, 64), 7, np.uint8))]
+    details = [ingest(job(tmp_path, SourceFile(name, "F2"))).refusals[0].detail]
+    for content in contents:
+        (tmp_path / name).write_bytes(content)
+        details.append(ingest(job(tmp_path, SourceFile(name, "F2"))).refusals[0].detail)
+    assert len(set(details)) == 5
+    assert "DOE" not in "".join(details)
+
+
+def test_running_out_of_memory_is_a_reason_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(encode(draw_sector()[0]))
+
+    def exhausts(*_: object) -> None:
+        raise MemoryError
+
+    for step in ("preprocess", "decode"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"fibrokd.data.ingest.{step}", exhausts)
+            (refusal,) = ingest(job(tmp_path, SourceFile("a.png", "F2"))).refusals
+        assert refusal.reason == "too_much_memory"
 
 
 def test_a_bad_file_becomes_a_refusal_and_never_an_error(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fibrokd.data.images import UltrasoundImage
-from fibrokd.data.manifest import ROW_COLUMNS, build_row, check_manifest, image_id, manifest_digest
+from fibrokd.data.manifest import ROW_COLUMNS, build_row, check_manifest, image_id, manifest_digest, number_copies
 from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS, read_table
 from fibrokd.data.preprocess import Preprocessed
 from fibrokd.data.sources import SourceFile
@@ -30,7 +30,7 @@ def done(confidence: float = 0.97, cropped: bool = True) -> Preprocessed:
 
 def table(count: int = 6) -> pd.DataFrame:
     sources = [SourceFile(f"F{k % 5}/p{k}.dcm", f"F{k % 5}", patient=f"P{k}") for k in range(count)]
-    rows = [build_row(source, image(k), "ab" * 32, done(), None) for k, source in enumerate(sources)]
+    rows = [build_row(source, image(k), f"{k:02d}" * 32, done(), None) for k, source in enumerate(sources)]
     return pd.DataFrame(rows)
 
 
@@ -38,12 +38,32 @@ def test_a_row_holds_the_columns_of_the_contract_in_order() -> None:
     source = SourceFile("F3/a/x.dcm", "F3", "P7", "S1", "north", "sonova")
     row = build_row(source, image(frame=4), "cd" * 32, done(0.98765), None)
     assert tuple(row) == ROW_COLUMNS
-    assert row["image_id"] == image_id("F3/a/x.dcm", 4)
+    assert row["image_id"] == image_id("cd" * 32, 4)
     expected = {"stage": "F3", "patient": "P7", "study": "S1", "site": "north", "scanner": "sonova", "frame": 4}
     expected |= {"format": "DICOM", "extension_ok": 1, "height": 40, "width": 50, "fan_confidence": 0.9877}
     expected |= {"cropped": 1, "issuer": ""}
     assert {key: row[key] for key in expected} == expected
     assert build_row(source, image(), "cd" * 32, done(0.3, cropped=False), None)["cropped"] == 0
+
+
+def test_pictures_that_lie_side_by_side_in_a_frame_have_names_of_their_own() -> None:
+    source = SourceFile("F3/a/x.dcm", "F3", "P7")
+    rows = [build_row(source, image(part, frame=4, part=part), "cd" * 32, done(), None) for part in (0, 1, 2)]
+    assert [row["image_id"] for row in rows] == [image_id("cd" * 32, 4, part) for part in (0, 1, 2)]
+    assert len({row["image_id"] for row in rows}) == 3
+    assert [row["part"] for row in rows] == [0, 1, 2]
+    check_manifest(pd.DataFrame(rows), METAVIR)
+
+
+def test_the_decoder_is_written_down_and_does_not_change_the_digest() -> None:
+    source = SourceFile("F3/a/x.dcm", "F3", "P7")
+    one, other = (
+        pd.DataFrame([build_row(source, image(decoder=f"pydicom/pillow {version}"), "cd" * 32, done(), None)])
+        for version in ("12.1", "13.0")
+    )
+    assert list(one["decoder"]) == ["pydicom/pillow 12.1"]
+    assert manifest_digest(one) == manifest_digest(other)
+    assert manifest_digest(one) != manifest_digest(one.assign(part=1))
 
 
 def test_identifiers_of_file_and_table_are_never_written_as_they_are() -> None:
@@ -76,6 +96,18 @@ def test_the_manifest_of_the_test_factory_passes(tmp_path: Path) -> None:
         check_manifest(made.drop(columns="image_id"), METAVIR)
 
 
+def test_copies_of_a_file_get_names_of_their_own_in_the_order_of_rows() -> None:
+    sources = [SourceFile(f"F0/{name}.png", "F0") for name in "abc"]
+    rows = [build_row(s, image(), ("cd" if n == 1 else "ab") * 32, done(), None) for n, s in enumerate(sources)]
+    names = number_copies(pd.DataFrame(rows))
+    assert list(names) == [image_id("ab" * 32, 0), image_id("cd" * 32, 0), image_id("ab" * 32, 0, copy=1)]
+
+
+def test_the_name_of_a_picture_does_not_follow_from_its_path() -> None:
+    one, other = (build_row(SourceFile(path, "F0"), image(), "ab" * 32, done(), None) for path in ("a.png", "b.png"))
+    assert one["image_id"] == other["image_id"]
+
+
 def spoil(column: str, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
     def change(frame: pd.DataFrame) -> pd.DataFrame:
         frame = frame.astype(object)
@@ -86,8 +118,7 @@ def spoil(column: str, value: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
 
 
 SPOILT = {
-    "image_id": ["xyz", "0" * 16],
-    "path": ["/etc/passwd", "../x.png", "a\\b.png", ""],
+    "image_id": ["xyz", ""],
     "frame": ["-1", "1.5", ""],
     "stage": ["F9", ""],
     "file_digest": ["ab", "AB" * 32],
@@ -98,6 +129,7 @@ SPOILT = {
     "width": ["wide"],
     "fan_confidence": ["1.5", "nan", ""],
     "cropped": ["yes", ""],
+    "part": ["-1", "a"],
 }
 
 
@@ -113,14 +145,14 @@ def test_all_problems_are_listed_at_once() -> None:
     bad = pd.concat([bad, bad.iloc[[0]]], ignore_index=True)
     with pytest.raises(TableError) as caught:
         check_manifest(bad, METAVIR)
-    assert len(caught.value.problems) == 4
-    for word in ("stage", "width", "image_id should be unique", "path and frame should be unique"):
+    assert len(caught.value.problems) == 3
+    for word in ("stage", "width", "image_id should be unique"):
         assert word in str(caught.value)
 
 
 def test_missing_columns_and_an_empty_table_are_refused() -> None:
     with pytest.raises(TableError, match="'stage' is missing"):
-        check_manifest(table().drop(columns=["stage", "path"]), METAVIR)
+        check_manifest(table().drop(columns=["stage", "format"]), METAVIR)
     with pytest.raises(TableError, match="no rows"):
         check_manifest(table().iloc[:0], METAVIR)
 

@@ -1,11 +1,18 @@
 """Shards: what was decoded once is kept, in order, and read back piece by piece."""
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from fibrokd.data import shards
-from fibrokd.data.ingest import IngestJob, Refusal, ingest
+from fibrokd.data import fingerprint, margins, shards
+from fibrokd.data.ingest import IngestJob, IngestResult, Refusal, ingest
+from fibrokd.data.isolation import WorkerLimits
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.data.sources import DataConfig, SourceFile, find_files
@@ -38,6 +45,10 @@ def test_frames_come_back_in_file_order_with_their_own_pixels(jobs, tmp_path):
         (frame,) = ingest(jobs[number]).frames
         assert (stored[row] == frame.pixels).all()
         assert (intake.thumbnails(np.array([row]))[0] == frame.thumbnail).all()
+        assert (intake.fingerprints(np.array([row]))[0] == frame.fingerprint).all()
+        assert (intake.margins(np.array([row]))[0] == frame.margins).all()
+    assert intake.fingerprints(np.array([1, 3])).shape == (2, fingerprint.LENGTH)
+    assert intake.margins(np.arange(0)).shape == (0, margins.COUNT)
 
 
 def test_rows_set_aside_leave_table_and_pixels_and_are_listed(jobs, tmp_path):
@@ -74,3 +85,98 @@ def test_patients_named_by_header_and_by_table_are_compared_over_the_whole_colle
     assert one == two
     assert a == again != b
     assert "issuer" not in shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table
+
+
+# --------------------------------------------------------------------------- workers
+def hostile(job: IngestJob) -> IngestResult:
+    """Read a file like :func:`ingest`, and do to this process what some of them say."""
+    content = (job.root / job.source.path).read_bytes()
+    if content == b"abort":
+        os.abort()
+    if content == b"hang":
+        time.sleep(60)
+    return ingest(job)
+
+
+@pytest.fixture
+def killers(jobs):
+    for number, content in ((1, b"abort"), (5, b"hang")):
+        (jobs[0].root / f"F1/{number}.png").write_bytes(content)
+    return jobs
+
+
+def contents(made):
+    return [
+        (shard.rows, shard.refusals, shard.notes, *(shard.array(name).tobytes() for name in ("pixels", "margins")))
+        for shard in made
+    ]
+
+
+def test_files_that_kill_their_worker_are_refused_and_the_rest_of_their_shard_is_not_lost(killers, tmp_path):
+    made = shards.ingest_shards(killers, tmp_path / "cache", 1, WorkerLimits(seconds_per_file=0.5), hostile)
+    reasons = {refusal.path: refusal.reason for shard in made for refusal in shard.refusals}
+    assert reasons == {
+        "F1/1.png": "crashed",
+        "F1/4.png": "not_an_image",
+        "F1/5.png": "too_slow",
+        "F1/6.png": "not_an_image",
+        "F1/7.png": "not_an_image",
+    }
+    assert [row["path"] for shard in made for row in shard.rows] == [f"F1/{n}.png" for n in (0, 2, 3, 8, 9)]
+
+
+@pytest.mark.slow  # three processes
+def test_shards_are_the_same_in_this_process_and_with_one_or_two_workers(jobs, tmp_path):
+    here = contents(shards.ingest_shards(jobs, tmp_path / "here"))
+    assert here == contents(shards.ingest_shards(jobs, tmp_path / "one", 1, WorkerLimits()))
+    assert here == contents(shards.ingest_shards(jobs, tmp_path / "two", 2))
+
+
+def test_a_picture_that_needs_more_memory_than_its_worker_may_take_is_refused(jobs, tmp_path):
+    large = np.zeros((7000, 7000), np.uint8)  # two copies of it are needed
+    large[::50] = 99
+    Image.fromarray(large).save(jobs[0].root / "F1/3.png")
+    (shard, *_) = shards.ingest_shards(jobs[:4], tmp_path / "cache", 1, WorkerLimits(memory_mb=64))
+    reasons = {refusal.path: refusal.reason for refusal in shard.refusals}
+    assert reasons == {"F1/1.png": "not_an_image", "F1/3.png": "too_much_memory"}
+    assert [row["path"] for row in shard.rows] == ["F1/0.png", "F1/2.png"]
+
+
+_MEASURE = """
+import resource, sys
+from pathlib import Path
+from fibrokd.data.ingest import IngestJob
+from fibrokd.data.isolation import WorkerLimits
+from fibrokd.data.limits import ReadLimits
+from fibrokd.data.preprocess import PreprocessSpec
+from fibrokd.data.shards import ingest_shards
+from fibrokd.data.sources import DataConfig, find_files
+
+if __name__ == "__main__":
+    root, files = Path(sys.argv[1]), int(sys.argv[2])
+    found = find_files(DataConfig(root=root)).files
+    jobs = [IngestJob(root, file, PreprocessSpec(size=128), ReadLimits()) for file in (found * files)[:files]]
+    made = ingest_shards(jobs, Path(sys.argv[3]), 1, WorkerLimits())
+    assert sum(len(shard.rows) for shard in made) == files
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.slow  # thousands of files
+def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
+    root = tmp_path / "images" / "F1"
+    root.mkdir(parents=True)
+    for number in range(20):
+        pixels = np.random.default_rng(number).integers(0, 256, (300, 400), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    script = tmp_path / "measure.py"
+    script.write_text(_MEASURE)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    peaks = []
+    for files in (200, 2000):
+        arguments = [sys.executable, str(script), str(root.parent), str(files), str(tmp_path / f"cache{files}")]
+        answer = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True)
+        peaks.append([int(peak) / 1024 for peak in answer.stdout.split()])
+    (parent, worker), (parent_of_many, worker_of_many) = peaks
+    assert worker_of_many - worker < 10  # MB; the pictures alone of 1,800 more files are 216
+    assert parent_of_many - parent < 20  # rows of the manifest: under 10 KB per file

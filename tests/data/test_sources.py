@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fibrokd.config import parse_config
+from fibrokd.data.isolation import WorkerLimits
 from fibrokd.data.sources import DataConfig, SourceFile, Unmatched, find_files
 from fibrokd.errors import InputError, LabelError, TableError
 from tests.data.objects import monochrome, to_bytes
@@ -74,6 +76,58 @@ def test_links_that_go_in_circles_end(tmp_path: Path) -> None:
     (tmp_path / "F0" / "again").symlink_to(tmp_path)
     (tmp_path / "F1" / "self").symlink_to(tmp_path / "F1")
     assert set(stages(DataConfig(root=tmp_path))) == {"F0/a.png", "F1/b.png"}
+    companions = [(item.name, item.reason) for item in find_files(DataConfig(root=tmp_path)).companions]
+    assert companions == [("F0/again/", "linked_again"), ("F1/self/", "linked_again")]
+
+
+def test_a_link_that_leads_out_of_the_root_is_listed_and_followed_on_demand(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    touch(root, "F0/a.png")
+    touch(tmp_path / "elsewhere", "b.png", "F3/c.png")
+    (root / "F1").mkdir()
+    (root / "F1" / "b.png").symlink_to(tmp_path / "elsewhere" / "b.png")
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    found = find_files(DataConfig(root=root))
+    assert [f.path for f in found.files] == ["F0/a.png"]
+    assert [(u.name, u.reason) for u in found.unmatched] == [("F1/b.png", "outside_root"), ("more/", "outside_root")]
+    assert set(stages(DataConfig(root=root, outside_links=True))) == {"F0/a.png", "F1/b.png", "more/F3/c.png"}
+
+
+def test_names_that_no_table_could_hold_are_found_and_written_down(tmp_path: Path) -> None:
+    touch(tmp_path, "F0/a\nb.png", 'F1/"quoted", again.png', "F2/50%.png", os.fsdecode(b"F2/Lebe\xfc.png"))
+    assert set(stages(DataConfig(root=tmp_path))) == {
+        "F0/a%0Ab.png",
+        'F1/"quoted", again.png',
+        "F2/50%.png",
+        "F2/Lebe%FC.png",
+    }
+
+
+def test_a_table_finds_files_by_either_spelling_of_their_name(tmp_path: Path) -> None:
+    touch(tmp_path, "re\u0301sume\u0301.png", "50%20.png", "a\tb.png")
+    text = "path,stage\nr\u00e9sum\u00e9.png,F1\n50%20.png,F2\na%09b.png,F3\n"
+    assert stages(table_config(tmp_path, text)) == {
+        "re\u0301sume\u0301.png": "F1",
+        "50%2520.png": "F2",
+        "a%09b.png": "F3",
+    }
+
+
+def test_a_circular_link_beside_a_table_stops_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    found = find_files(table_config(tmp_path, "path,stage\na.png,F1\n"))
+    assert [f.path for f in found.files] == ["a.png"]
+    assert [(u.name, u.reason) for u in found.unmatched] == [("loop.png", "not_a_file")]
+
+
+def test_headers_are_read_in_a_worker_where_that_is_asked_for(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    for number in range(3):
+        (tmp_path / f"{number}.dcm").write_bytes(to_bytes(monochrome(pixels, PatientID=f"CASE-{number}")))
+    (tmp_path / "broken.dcm").write_bytes(b"DICM" * 50)
+    config = table_config(tmp_path, "PatientID,stage\nCASE-0,F0\nCASE-1,F1\nCASE-2,F2\n")
+    assert find_files(config, WorkerLimits()) == find_files(config)
 
 
 def test_another_stage_scale_is_read_from_the_configuration(tmp_path: Path) -> None:
@@ -143,8 +197,10 @@ def test_a_table_without_usable_columns_is_refused(tmp_path: Path, text: str) ->
 def test_a_missing_table_or_root_or_stage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Expected a folder"):
         find_files(DataConfig(root=tmp_path / "absent"))
-    with pytest.raises(InputError, match=r"loose\.png"):
-        find_files(DataConfig(root=touch(tmp_path, "loose.png")))
+    with pytest.raises(InputError, match="1 × no_label") as caught:
+        find_files(DataConfig(root=touch(tmp_path, "DOE^JANE/loose.png")))
+    assert "loose" not in str(caught.value)
+    assert "DOE" not in str(caught.value)
     with pytest.raises(LabelError, match="names no file"):
         find_files(DataConfig(root=tmp_path, layout="table"))
     with pytest.raises(LabelError, match="could not read"):

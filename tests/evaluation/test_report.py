@@ -173,6 +173,12 @@ def test_unfit_data_are_called_unfit_first_and_reasons_are_escaped() -> None:
     assert "Phantom" not in text
 
 
+def test_the_card_of_the_collection_is_printed_or_said_to_be_missing() -> None:
+    told = _Page(render_report(_inputs(integrity={"card": {"reference_standard": "biopsy <read> twice"}}))).text
+    assert "Reference standard biopsy <read> twice" in told
+    assert "has no card" in _Page(render_report(_inputs())).text
+
+
 def test_data_without_a_verdict_are_not_called_fit() -> None:
     assert "No integrity verdict came with these numbers" in render_report(_inputs({}))
 

@@ -5,15 +5,9 @@ import pytest
 from scipy.spatial.distance import cdist
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from fibrokd.integrity.controls import (
-    CONTROLS,
-    ControlData,
-    draw_groups,
-    label_order,
-    metadata_only,
-    nearest_thumbnail,
-    run_controls,
-)
+from fibrokd.data.margins import BORDER, COUNT, GEOMETRY, OUTSIDE
+from fibrokd.integrity.control_data import ControlData, name_pattern
+from fibrokd.integrity.controls import CONTROLS, draw_groups, metadata_only, nearest_thumbnail, run_controls
 from fibrokd.integrity.identity import StemRules
 from fibrokd.integrity.levels import build_levels
 from tests.integrity.builders import content, manifest
@@ -37,9 +31,13 @@ def collection(**columns):
     return manifest(rows)
 
 
-def measure(table, thumbnails):
+def margin_noise(seed=0):
+    return np.random.default_rng(seed).random((200, COUNT)).astype(np.float32)
+
+
+def measure(table, thumbnails, margins=None):
     levels = build_levels(table, STAGES, StemRules(), seeds=(0,), replicates=100)
-    return run_controls(ControlData(table, thumbnails, STAGES), levels)
+    return run_controls(ControlData(table, thumbnails, STAGES, margins), levels)
 
 
 def test_the_nearest_thumbnail_is_the_nearest_one():
@@ -84,20 +82,40 @@ def test_the_folder_which_is_the_label_is_no_metadata():
     assert (answer == STAGES[::2]).mean() < 0.4
 
 
-def test_stages_cut_from_a_sorted_list_are_found_by_their_names():
-    sliced = collection(path=lambda n: f"{NAMES[STAGES[n]]}/img{n}.png")
-    found = label_order(sliced, STAGES, np.arange(200))
-    assert found["changes"] == 4
-    assert found["ratio"] < 0.1
-    assert found["z"] < -10
-    assert label_order(collection(), STAGES, np.arange(200))["ratio"] == pytest.approx(1, abs=0.15)
+def test_a_name_is_reduced_to_its_make():
+    assert name_pattern("P0001_C0_000") == name_pattern("Q9876_D1_123") != name_pattern("P1_C0_000")
 
 
-def test_neighbouring_names_of_one_patient_are_no_shortcut():
-    random = np.random.default_rng(2).permutation(50)
-    stages = np.repeat(np.arange(50) % 5, 4)
-    table = manifest([{"path": f"F0/P{random[n // 4]:03d}_{n % 4}.png"} for n in range(200)])
-    assert label_order(table, stages, np.repeat(np.arange(50), 4))["ratio"] == pytest.approx(1, abs=0.25)
+def test_columns_about_the_file_count_where_a_manifest_has_them():
+    table = collection().assign(mode=np.where(STAGES < 2, "RGB", "L"))
+    assert measure(table, noise(200))["metadata"]["all"]["balanced_accuracy"]["low"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("part", "finds"),
+    [(OUTSIDE, {"outside_fan"}), (BORDER, {"border"}), (GEOMETRY, {"outside_fan", "fan_shape"})],
+)
+def test_each_probe_finds_the_stage_in_its_own_numbers_only(part, finds):
+    margins = margin_noise()
+    margins[:, part.start] += STAGES
+    found = measure(collection(), noise(200), margins)
+    lows = {name: found[name]["all"]["balanced_accuracy"]["low"] for name in ("border", "outside_fan", "fan_shape")}
+    assert {name for name, low in lows.items() if low > 0.4} == finds
+    assert all(low < 0.25 for name, low in lows.items() if name not in finds)
+
+
+def test_what_there_is_no_material_for_is_left_out():
+    found = measure(collection(), noise(200))
+    assert set(found) == {"thumbnail_1nn", "metadata"}
+    half = measure(collection(scanner=lambda n: f"s{n % 3}" if n < 100 else ""), noise(200))
+    assert "scanner" not in half
+
+
+def test_a_scanner_that_follows_the_stage_is_found_by_its_name_and_one_that_does_not_is_not():
+    following = measure(collection(scanner=lambda n: f"s{STAGES[n] // 2}"), noise(200))["scanner"]
+    assert following["all"]["balanced_accuracy"]["value"] > 0.5
+    mixed = measure(collection(scanner=lambda n: f"s{(n * 7919) % 3}"), noise(200))["scanner"]
+    assert mixed["all"]["balanced_accuracy"]["low"] < 0.25
 
 
 def test_scores_agree_with_scikit_learn_and_lie_inside_their_intervals():
@@ -135,6 +153,17 @@ def test_a_large_collection_is_thinned_by_whole_groups():
 @pytest.mark.parametrize("name", list(CONTROLS))
 def test_every_control_answers_with_a_stage_for_every_test_image(name):
     test = np.arange(200) % 5 == 1
-    answer = CONTROLS[name](ControlData(collection(), noise(200), STAGES), test)
+    table = collection(scanner=lambda n: f"s{n % 3}")
+    answer = CONTROLS[name].answer(ControlData(table, noise(200), STAGES, margin_noise()), test)
     assert answer.shape == (40,)
     assert set(answer) <= set(range(5))
+
+
+@pytest.mark.parametrize("name", list(CONTROLS))
+def test_every_control_has_words_that_can_be_filled_in(name):
+    control = CONTROLS[name]
+    said = control.finding.format(value="41.0 %", chance="20.0 %")
+    assert "41.0 %" in said
+    assert "20.0 %" in said
+    assert control.title
+    assert control.todo.endswith(".")

@@ -1,45 +1,19 @@
 """A clean cohort is fit; with one hazard switched on, that hazard is named and the verdict is worse."""
 
-import json
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from fibrokd.integrity.controls import ControlsConfig
-from fibrokd.integrity.findings import Collection, leak_of, survey
-from fibrokd.integrity.groups import group_images
-from fibrokd.integrity.identity import StemRules
-from fibrokd.integrity.page import render_page
-from fibrokd.integrity.splitting import SplitConfig, Splits, split_images
+from fibrokd.data.margins import COUNT, OUTSIDE
+from fibrokd.integrity.card import CollectionCard, phantom_card
+from fibrokd.integrity.leak import leak_of
+from fibrokd.integrity.links import Link
+from fibrokd.integrity.splitting import Splits
 from fibrokd.integrity.verdict import PUBLISHED_PROTOCOL, judge
 from fibrokd.stages import METAVIR
-from tests.integrity.builders import content, manifest
-
-PATIENTS, FRAMES = 150, 2
-CONTROLS = ControlsConfig(seeds=(0,), replicates=100)
-
-
-def cohort(change=None):
-    """Build a clean cohort: 150 patients of two frames, balanced stages, names that say nothing."""
-    order = np.random.default_rng(5).permutation(PATIENTS)
-    rows = []
-    for patient in range(PATIENTS):
-        for frame in range(FRAMES):
-            stage = METAVIR.names[patient % 5]
-            row = {"stage": stage, "patient": f"P{patient}", "path": f"{stage}/q{order[patient]:03d}x{frame}.png"}
-            rows.append(row | (change(patient, frame, row) if change else {}))
-    return manifest(rows)
-
-
-def findings_of(table, grouping="all", thumbnails=None, controls=CONTROLS, refused=None, files=None):
-    if thumbnails is None:
-        thumbnails = np.random.default_rng(0).integers(0, 256, (len(table), 48, 48), dtype=np.uint8)
-    groups = group_images(table, grouping)
-    splits = split_images(table, groups, METAVIR, SplitConfig())
-    collection = Collection(table, METAVIR, files or len(table), refused or {}, 0, grouping, StemRules(), True)
-    return survey(collection, lambda rows: thumbnails[rows], groups, splits, controls)
+from tests.integrity.builders import content
+from tests.integrity.cohorts import FRAMES, OFF, PATIENTS, cohort, findings_of
 
 
 def codes(verdict):
@@ -63,6 +37,8 @@ def test_a_clean_cohort_is_fit():
         (lambda p, f, row: {"path": f"{row['stage']}/n{30 * (p % 5) + p // 5:03d}x{f}.png"}, "label_order"),
         (lambda p, f, row: {"cropped": "0" if p < 10 else "1"}, "uncropped"),
         (lambda p, f, row: {"patient": "ANON" if p < 10 else f"P{p}"}, "distrusted_keys"),
+        (lambda p, f, row: {"scanner": f"s{p % 5 // 2}"}, "scanner_stage"),
+        (lambda p, f, row: {"path": f"{row['stage']}/a{(f * 977 + p * 7919) % 9973:04d}.png"}, "random_names"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -138,7 +114,7 @@ def test_the_look_up_on_this_very_split_is_told_beside_the_levels():
     assert (told["train_images"], told["test_images"]) == (counts["train"], counts["test"])
     assert told["clusters"] == counts["test"] / FRAMES
     assert set(told["accuracy"]) == {"value", "low", "high"}
-    assert findings_of(cohort(), controls=ControlsConfig(enabled=False)).as_json()["controls"] == {}
+    assert findings_of(cohort(), controls=OFF).as_json()["controls"] == {}
 
 
 def test_the_inflation_table_says_what_a_loose_split_gains_in_points():
@@ -156,7 +132,7 @@ def test_broken_files_and_missing_controls_are_named():
     assert codes(broken) == {"unreadable"}
     assert "2 of 303" in broken.reasons[0].text
     assert codes(judge(findings_of(cohort(), refused={"no_label": 20}, files=320))) == {"left_out"}
-    assert codes(judge(findings_of(cohort(), controls=ControlsConfig(enabled=False)))) == {"no_controls"}
+    assert codes(judge(findings_of(cohort(), controls=OFF))) == {"no_controls"}
 
 
 def test_few_patients_and_absent_stages_are_named():
@@ -166,38 +142,86 @@ def test_few_patients_and_absent_stages_are_named():
     assert {"few_groups"} <= codes(judge(findings_of(table[table.index < 100].reset_index(drop=True))))
 
 
-class Outline(HTMLParser):
-    """Collects tags, attributes and text."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.text = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text.append(data)
+def margins_that_tell(table):
+    margins = np.random.default_rng(1).random((len(table), COUNT)).astype(np.float32)
+    margins[:, OUTSIDE.start] += np.array([METAVIR.parse(stage) for stage in table["stage"]])
+    return margins
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_page_says_the_verdict_first_and_can_be_read_aloud(enabled):
-    table = cohort(lambda p, f, row: {"pixel_digest": content(p), "path": f"{row['stage']}/<i>{p}-{f}.png"})
-    findings = findings_of(table, controls=CONTROLS if enabled else ControlsConfig(enabled=False))
+@pytest.mark.parametrize(("crop", "severity"), [("fan", "caution"), ("full", "unfit")])
+def test_marks_outside_the_fan_weigh_less_where_no_network_sees_them(crop, severity):
+    table = cohort()
+    findings = findings_of(table, margins=margins_that_tell(table))
+    findings = replace(findings, collection=replace(findings.collection, crop=crop))
+    (reason,) = judge(findings).reasons
+    assert (reason.code, reason.severity) == ("outside_fan", severity)
+    assert ("Networks do not see it" in reason.text) == (crop == "fan")
+
+
+def test_a_clean_cohort_with_scanners_margins_and_near_duplicates_is_fit():
+    table = cohort(lambda p, f, row: {"scanner": f"s{(p * 7919) % 4}"})
+    margins = np.random.default_rng(1).random((len(table), COUNT)).astype(np.float32)
+    links = [Link(2 * p, 2 * p + 1, "near", "0.91") for p in range(PATIENTS)]
+    assert judge(findings_of(table, margins=margins, near=links)).reasons == ()
+
+
+@pytest.mark.parametrize(
+    ("links", "code", "severity"),
+    [
+        ([Link(2 * p, 2 * p + 1, "near", "0.93") for p in range(40)], "near_copies", "caution"),
+        ([Link(2 * p, 2 * p + 1, "near", "0.80 mirrored") for p in range(40)], "near_copies", "caution"),
+        ([Link(0, 2, "near", "0.90")], "near_across_stages", "caution"),
+        ([Link(10 * n, 10 * n + 2, "near", "0.90") for n in range(8)], "near_across_stages", "unfit"),
+        ([Link(0, 10, "near", "0.90")], "near_across_patients", "caution"),
+        ([Link(10 * n, 10 * n + 10, "near", "0.70") for n in range(25)], "near_chain", "caution"),
+    ],
+    ids=["copies", "mirrored", "one across stages", "many across stages", "across patients", "chain"],
+)
+def test_what_likeness_says_is_named_with_its_number(links, code, severity):
+    table = cohort(lambda p, f, row: {"format": ("PNG", "JPEG")[f]})
+    verdict = judge(findings_of(table, near=links, controls=OFF))
+    reasons = {reason.code: reason for reason in verdict.reasons}
+    assert reasons[code].severity == severity
+    assert reasons[code].number > 0
+
+
+def test_likeness_that_was_not_looked_for_is_told_apart_from_likeness_that_was_not_found():
+    assert findings_of(cohort(), controls=OFF).as_json()["near"] is None
+    assert findings_of(cohort(), near=[], controls=OFF).as_json()["near"]["links"] == 0
+
+
+def test_a_real_collection_without_a_card_is_named_and_one_with_gaps_too():
+    findings = findings_of(cohort())
+    card = phantom_card(150, 300)
+    gaps = CollectionCard(**(card.as_json() | {"reference_standard": "Unknown."}))
+
+    def told(card, synthetic):
+        collection = replace(findings.collection, card=card, synthetic=synthetic)
+        return codes(judge(replace(findings, collection=collection)))
+
+    assert told(None, synthetic=True) == set()
+    assert told(None, synthetic=False) == {"no_card"}
+    assert told(card, synthetic=False) == set()
+    assert told(gaps, synthetic=False) == {"card_gaps"}
+
+
+def test_every_reason_says_what_to_do():
+    def wrong(p, f, row):
+        return {"patient": "ANON" if p < 9 else "", "pixel_digest": content(p), "extension_ok": "0", "cropped": "0",
+                "format": "PNG" if p % 5 < 2 else "JPEG"}  # fmt: skip
+
+    findings = findings_of(cohort(wrong), refused={"truncated": 9, "no_label": 30}, files=339, grouping="stem")
     verdict = judge(findings)
-    told = {"verdict": verdict.name, "reasons": [vars(r) for r in verdict.reasons], **findings.as_json()}
-    page = render_page(json.loads(json.dumps(told)))
-    outline = Outline()
-    outline.feed(page)
-    text = " ".join("".join(outline.text).split())
-    assert ("html", {"lang": "en"}) in outline.tags
-    assert text.index("Caution: results on this collection") < text.index("What was found")
-    assert all("scope" in attrs for tag, attrs in outline.tags if tag == "th")
-    assert not any("src" in attrs or "href" in attrs for _, attrs in outline.tags)
-    assert not any(image in page for image in table["image_id"])
-    assert "<i>" not in page
+    assert len(verdict.reasons) > 7
     for reason in verdict.reasons:
-        assert reason.text in text
-    assert "Pictures kept as whole frames (no fan found with confidence)" in text
-    assert "val→train 0.0 %" in text
-    assert ("On this very split" in text) == enabled
+        assert reason.todo.endswith(".")
+        assert len(reason.todo) > 15
+
+
+def test_the_least_honest_split_is_told():
+    known = findings_of(cohort()).as_json()["honest_split"]
+    assert known["possible"] is True
+    unknown = findings_of(cohort(lambda p, f, row: {"patient": "", "scanner": f"s{p % 3}"})).as_json()["honest_split"]
+    assert unknown["possible"] is False
+    assert "0 % of the pictures" in unknown["text"]
+    assert "3 scanners" in unknown["text"]

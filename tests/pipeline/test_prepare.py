@@ -54,6 +54,7 @@ def config(root, **changes):
         "preprocess": {"size": 32, "crop": "full"},
         "controls": {"seeds": [0], "replicates": 100},
         "workers": 1,
+        "isolation": None,
     }
     return parse_config(base | changes, PrepareConfig)
 
@@ -93,7 +94,7 @@ def test_every_file_that_was_not_used_is_listed_with_its_reason(images, tmp_path
         "F0/patient0/broken.png": "corrupt",
         "stray.png": "no_label",
     }
-    used = set(read_table(tmp_path / "out" / "manifest.csv")["path"])
+    used = set(read_table(tmp_path / "out" / "identities.csv")["path"])
     everything = {path.relative_to(images).as_posix() for path in images.rglob("*.*")}
     assert used | set(quarantine["path"]) == everything
     assert list(read_table(tmp_path / "out" / "unmatched.csv")["name"]) == ["stray.png"]

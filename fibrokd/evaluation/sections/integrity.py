@@ -23,5 +23,11 @@ def integrity(inputs: ReportInputs) -> dict[str, Any]:
         "accepted": bool(inputs.stamp.get("accepted_unfit", False)),
         "reasons": [str(reason) for reason in inputs.stamp.get("reasons", [])],
         "grouping": grouping_words(inputs.stamp),
+        "card": [(name.replace("_", " ").capitalize(), answer) for name, answer in _card(inputs).items()],
         "counts": [(title, f"{inputs.integrity[key]:,}") for key, title in COUNTS.items() if key in inputs.integrity],
     }
+
+
+def _card(inputs: ReportInputs) -> dict[str, str]:
+    """What is known of where the collection comes from; empty where nobody told."""
+    return dict(inputs.integrity.get("card") or {})

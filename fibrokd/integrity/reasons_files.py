@@ -1,0 +1,88 @@
+"""Rules about files: what could not be read, what is not what it says, what was kept whole, and the card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fibrokd.integrity.findings import Findings
+from fibrokd.integrity.reasons import Reason, percent
+
+MOST_UNCROPPED = 0.05
+"""Above this share of whole frames, where fans were to be cut out, the collection was not seen as configured."""
+
+FEW_FILES = 0.01
+"""Up to this share of files a defect that does no harm by itself is not held against a collection."""
+
+_READABLE_BUT_REFUSED = frozenset(["no_label", "ambiguous_label", "mixed_stage_group"])
+
+
+def files(findings: Findings) -> Iterator[Reason]:
+    """Files that could not be used, and files that are not what their name says."""
+    collection = findings.collection
+    unread = {reason: n for reason, n in collection.refused.items() if reason not in _READABLE_BUT_REFUSED}
+    if unread:
+        kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(unread.items()))
+        yield Reason(
+            "unreadable", "caution", sum(unread.values()),
+            f"{sum(unread.values())} of {collection.files} files could not be read ({kinds}); if they are not a random "
+            "part, results are biased.",
+            "Replace them from the source (quarantine.csv lists them), or remove them and say so in the card.",
+        )  # fmt: skip
+    left_out = sum(collection.refused.values()) - sum(unread.values())
+    if left_out > FEW_FILES * collection.files:
+        yield Reason(
+            "left_out", "caution", left_out,
+            f"{left_out} of {collection.files} files were left out because their label is missing or contradicted.",
+            "Complete or correct the labels; quarantine.csv lists the files.",
+        )  # fmt: skip
+    wrong = int((collection.table["extension_ok"].astype(str) == "0").sum())
+    if wrong > FEW_FILES * len(collection.table):
+        yield Reason(
+            "wrong_extension", "caution", wrong,
+            f"{wrong} files are not what their name says (for example PNG named .jpg): the collection was processed "
+            "again after it was made.",
+            "Ask the source for the files as they were exported, and what was done to these.",
+        )  # fmt: skip
+    if collection.unmatched_rows > FEW_FILES * collection.files:
+        yield Reason(
+            "unmatched_rows", "caution", collection.unmatched_rows,
+            f"{collection.unmatched_rows} rows of the label table have no file.",
+            "Complete the files or the table; unmatched.csv lists the rows.",
+        )  # fmt: skip
+
+
+def whole_frames(findings: Findings) -> Iterator[Reason]:
+    """Frames kept whole although fans were to be cut out."""
+    share = uncropped_share(findings)
+    if findings.collection.crop == "fan" and share > MOST_UNCROPPED:
+        yield Reason(
+            "uncropped", "caution", round(share, 4),
+            f"In {percent(share)} of the pictures no fan was found with confidence and the whole frame was kept: "
+            "burned-in text and rulers are seen by the networks, and may show patient data.",
+            "Look at these pictures (cropped = 0 in manifest.csv); bring frames that show the whole fan.",
+        )  # fmt: skip
+
+
+def uncropped_share(findings: Findings) -> float:
+    """Return the share of the pictures of which the whole frame was kept."""
+    return findings.collection.uncropped / len(findings.collection.table)
+
+
+def card(findings: Findings) -> Iterator[Reason]:
+    """Collections of which nobody says where they come from."""
+    told = findings.collection.card
+    if told is None:
+        if not findings.collection.synthetic:
+            yield Reason(
+                "no_card", "caution", 0,
+                "Nobody has said where this collection comes from, under which licence and approval it is used, and "
+                "how its stages were found.",
+                "Fill in the form card_form.yaml that lies beside this page, and name it in the setting card.",
+            )  # fmt: skip
+        return
+    if told.unanswered:
+        yield Reason(
+            "card_gaps", "caution", len(told.unanswered),
+            f"The card of the collection has no answer to: {', '.join(told.unanswered).replace('_', ' ')}.",
+            "Ask the source; without the reference standard nobody can say what the stages mean.",
+        )  # fmt: skip

@@ -1,0 +1,135 @@
+"""Writes the files of a ``prepared/`` folder and says what was found. Part of the step ``prepare``; decides nothing.
+
+What the files hold is described in :mod:`fibrokd.data.prepared`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import UInt8
+
+from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
+from fibrokd.data.preprocess import PreprocessSpec
+from fibrokd.data.shards import Intake
+from fibrokd.data.sources import Found
+from fibrokd.files import write_json, write_text
+from fibrokd.integrity.card import card_form
+from fibrokd.integrity.findings import Findings
+from fibrokd.integrity.page import render_page
+from fibrokd.integrity.verdict import Verdict
+from fibrokd.progress import say
+
+CARD_FORM = "card_form.yaml"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Everything that ``prepare`` writes down.
+
+    Args:
+        preprocess: What was done to every frame.
+        intake: The frames.
+        found: The files.
+        findings: What the integrity check found out.
+        verdict: What it makes of it.
+        accepted_unfit: Training on unfit data was allowed.
+    """
+
+    preprocess: PreprocessSpec
+    intake: Intake
+    found: Found
+    findings: Findings
+    verdict: Verdict
+    accepted_unfit: bool
+
+
+def write_folder(out: Path, outcome: Outcome) -> list[str]:
+    """Write all files; returns the names of those that digests cover.
+
+    Not covered are the files that name files and persons, so that they can be left out when the folder is passed on.
+    """
+    _write_tables(out, outcome.intake, outcome.found)
+    _write_groups(out, outcome.findings)
+    outcome.intake.write_pixels(out / "pixels.npy", outcome.preprocess.size)
+    _write_judgement(out, outcome)
+    names = [
+        "manifest.csv", "pixels.npy", "groups.csv", "splits.csv", "notes.csv", "dataset.json", "integrity.json",
+        "integrity.html",
+    ]  # fmt: skip
+    if outcome.findings.collection.card is None:
+        write_text(out / CARD_FORM, card_form())
+        names.append(CARD_FORM)
+    return names
+
+
+def _write_tables(out: Path, intake: Intake, found: Found) -> None:
+    _csv(out / "manifest.csv", intake.table[list(MANIFEST_COLUMNS)])
+    _csv(out / "identities.csv", intake.table[["image_id", *IDENTITY_COLUMNS]])
+    refused = [(r.path, "" if r.frame is None else r.frame, r.reason, r.detail) for r in intake.refusals]
+    _csv(out / "quarantine.csv", pd.DataFrame(refused, columns=["path", "frame", "reason", "detail"]))
+    unmatched = [(item.kind, item.name, item.reason, item.detail) for item in (*found.unmatched, *found.companions)]
+    _csv(out / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "name", "reason", "detail"]))
+    _csv(out / "notes.csv", pd.DataFrame(intake.notes, columns=["image_id", "note"]))
+
+
+def _write_groups(out: Path, findings: Findings) -> None:
+    image_ids = findings.collection.table["image_id"]
+    _csv(out / "groups.csv", findings.groups.to_table(list(image_ids), findings.evidence_groups.names))
+    _csv(out / "splits.csv", findings.splits.to_table(image_ids))
+
+
+def _csv(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def _write_judgement(out: Path, outcome: Outcome) -> None:
+    findings, verdict = outcome.findings, outcome.verdict
+    integrity = {
+        "verdict": verdict.name,
+        "reasons": [vars(reason) for reason in verdict.reasons],
+        **findings.as_json(),
+        "accepted_unfit": outcome.accepted_unfit,
+    }
+    write_json(out / "integrity.json", integrity)
+    write_text(out / "integrity.html", render_page(integrity, _Pictures(out / "pixels.npy", outcome.intake).get))
+    collection = findings.collection
+    write_json(
+        out / "dataset.json",
+        {
+            "stages": {"names": collection.scale.names, "cutoffs": collection.scale.cutoffs},
+            "preprocess": outcome.preprocess.as_json(),
+            "stamp": verdict.stamp(collection.grouping, collection.synthetic, outcome.accepted_unfit),
+            "card": collection.card.as_json() if collection.card else None,
+        },
+    )
+
+
+class _Pictures:
+    """Preprocessed frames by image_id, as they were written."""
+
+    def __init__(self, path: Path, intake: Intake) -> None:
+        self._pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._rows = {name: row for row, name in enumerate(intake.table["image_id"])}
+
+    def get(self, image_id: str) -> UInt8[np.ndarray, "S S"] | None:
+        return np.asarray(self._pixels[self._rows[image_id]])
+
+
+def tell(findings: Findings, verdict: Verdict, out: Path) -> None:
+    """Say what was found, shortly."""
+    facts = findings.as_json()
+    say(
+        f"  {facts['files']} files: {facts['images']} pictures used ({facts['distinct_images']} distinct), "
+        f"{facts['quarantined']} set aside"
+    )
+    splits = ", ".join(f"{name} {sum(counts.values())}" for name, counts in facts["splits"].items())
+    say(f"  {facts['groups']['count']} groups by {facts['grouping']} evidence; {splits}")
+    say(f"  verdict: {verdict.name}")
+    for reason in verdict.reasons[:3]:
+        say(f"  - {reason.text}")
+    more = len(verdict.reasons) - 3
+    say(f"  {f'and {more} more reasons, ' if more > 0 else ''}see {out / 'integrity.html'}")

@@ -1,0 +1,143 @@
+"""The page says the verdict first, shows masked pictures only, needs no network, and can be read aloud."""
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fibrokd.integrity.card import phantom_card
+from fibrokd.integrity.controls import CONTROLS as TABLE
+from fibrokd.integrity.links import Link
+from fibrokd.integrity.page import NO_PICTURE, WITHHELD, render_page
+from fibrokd.integrity.verdict import judge
+from tests.integrity.builders import content
+from tests.integrity.cohorts import CONTROLS, OFF, cohort, findings_of
+
+
+class Outline(HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.words = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.words).split())
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def integrity_of(findings, **changes):
+    verdict = judge(findings)
+    told = {"verdict": verdict.name, "reasons": [vars(r) for r in verdict.reasons], **findings.as_json(), **changes}
+    return json.loads(json.dumps(told))
+
+
+def picture(image_id):
+    return np.full((64, 64), int(image_id[:2], 16), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_page_says_the_verdict_first_and_can_be_read_aloud(enabled):
+    table = cohort(lambda p, f, row: {"pixel_digest": content(p), "path": f"{row['stage']}/<i>{p}-{f}.png"})
+    findings = findings_of(table, controls=CONTROLS if enabled else OFF)
+    page = render_page(integrity_of(findings), picture)
+    outline = Outline(page)
+    assert {"lang": "en"} in outline.all("html")
+    assert outline.text.index("Caution: results on this collection") < outline.text.index("What was found")
+    assert all("scope" in attributes for attributes in outline.all("th"))
+    assert len(outline.all("h1")) == 1
+    assert "<i>" not in page
+    assert "&lt;i&gt;" not in page  # no path at all
+    for reason in judge(findings).reasons:
+        assert reason.text in outline.text
+        assert reason.todo in outline.text
+    assert "Pictures kept as whole frames (no fan found with confidence)" in outline.text
+    assert "val→train 0.0 %" in outline.text
+    assert ("On this very split" in outline.text) == enabled
+
+
+def test_nothing_is_fetched_from_anywhere():
+    table = cohort(lambda p, f, row: {"pixel_digest": content(p)})
+    page = render_page(integrity_of(findings_of(table)), picture)
+    outline = Outline(page)
+    for _, attributes in outline.tags:
+        assert attributes.get("src", "data:").startswith("data:image/png;base64,") or "src" not in attributes
+        assert attributes.get("href", "#").startswith("#")
+    assert not outline.all("link")
+    assert not outline.all("script")
+    assert "@import" not in page
+    assert "url(" not in page
+    targets = {attributes["id"] for _, attributes in outline.tags if "id" in attributes}
+    assert {attributes["href"][1:] for attributes in outline.all("a")} <= targets
+
+
+def test_whatever_scrolls_can_be_reached_by_keyboard_and_has_a_name():
+    regions = [
+        a for a in Outline(render_page(integrity_of(findings_of(cohort())))).all("div") if a.get("class") == "scroll"
+    ]
+    assert regions
+    assert all(a["role"] == "region" and a["tabindex"] == "0" and a["aria-label"] for a in regions)
+
+
+def test_examples_show_the_masked_frames_that_were_asked_for_with_words_for_each():
+    links = [Link(0, 2, "near", "0.93"), Link(4, 6, "near", "0.88 mirrored")]
+    integrity = integrity_of(findings_of(cohort(), near=links, controls=OFF))
+    asked = []
+    outline = Outline(render_page(integrity, lambda image_id: asked.append(image_id) or picture(image_id)))
+    images = outline.all("img")
+    assert len(images) == len(asked) > 3
+    for image, image_id in zip(images, asked, strict=True):
+        assert image_id in image["alt"]
+        assert "stage F" in image["alt"]
+        pixels = Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2])))
+        assert np.asarray(pixels)[0, 0] == int(image_id[:2], 16)
+    assert "Nearly the same picture filed under different stages" in outline.text
+    assert "correlation 0.88, one of them mirrored" in outline.text
+
+
+def test_a_frame_kept_whole_is_never_asked_for():
+    table = cohort(lambda p, f, row: {"cropped": "0"})
+    integrity = integrity_of(findings_of(table, near=[Link(0, 2, "near", "0.93")], controls=OFF))
+    asked = []
+    outline = Outline(render_page(integrity, asked.append))
+    assert asked == []
+    assert not outline.all("img")
+    assert WITHHELD in outline.text
+    nothing = Outline(render_page(integrity_of(findings_of(cohort(), near=[Link(0, 2, "near", "0.93")], controls=OFF))))
+    assert NO_PICTURE in nothing.text
+
+
+def test_the_inflation_table_holds_every_control_that_was_run():
+    table = cohort(lambda p, f, row: {"scanner": f"s{p % 3}"})
+    margins = np.random.default_rng(0).random((len(table), 64)).astype(np.float32)
+    integrity = integrity_of(findings_of(table, margins=margins))
+    text = Outline(render_page(integrity)).text
+    assert set(integrity["inflation_points"]) == set(TABLE)
+    for name, control in TABLE.items():
+        assert control.title in text
+        assert f"{integrity['inflation_points'][name]['random']:+.1f}" in text
+
+
+def test_the_card_is_printed_with_its_questions_or_its_absence_is():
+    findings = findings_of(cohort(), controls=OFF)
+    without = Outline(render_page(integrity_of(findings))).text
+    assert "There is none: nobody has said" in without
+    card = phantom_card(150, 300)
+    text = Outline(render_page(integrity_of(findings, card=card.as_json()))).text
+    for answer in card.as_json().values():
+        assert answer in text
+    assert "Reference standard" in text
