@@ -240,7 +240,9 @@ def original_caption(staging: Staging) -> str:
 
 def frame_title(staging: Staging, count: int) -> str:
     """Return the heading of one frame, or the empty text where the file gave only one answer."""
-    return f"Frame {staging.frame + 1}" if count > 1 else ""
+    if count == 1:
+        return ""
+    return f"Frame {staging.frame + 1}" + (f", picture {staging.part + 1}" if staging.part else "")
 
 
 def public_message(error: FibroKDError, folder: Path) -> str:

@@ -9,8 +9,8 @@ process of its own; its peak memory includes the fingerprints. Single-threaded w
 Beside it, on 10,000 pictures from their PNG files on: fibrokd (decode, fan, fingerprint, search) and imagededup's
 perceptual hash with its defaults, run by PYTHON; without it the comparison is left out and said to be.
 
-The last line is JSON: ``ratio`` (the peer's seconds divided by ours), ``exponent`` (slope of log time over log number,
-default settings), ``exponent_candidates`` (the same with the candidate search at every size), ``recall`` (lowest of all
+The last line is JSON: ``ratio`` (the peer's seconds divided by ours), ``exponent`` (slope of log processor time over log
+number, default settings), ``exponent_candidates`` (the same with the candidate search at every size), ``recall`` (lowest of all
 kinds and sizes), ``false_links`` (between patients, all sizes together), and the details of every size.
 """
 
@@ -44,16 +44,17 @@ def search(material: Material, count: int, config: NearConfig) -> dict[str, Any]
     """Search ``count`` fingerprints once.
 
     Returns:
-        Seconds, peak memory of this process, recall per kind, false links.
+        Seconds on the clock and of the processor, peak memory of this process, recall per kind, false links.
     """
     planted = plant(material, count)
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     links = near_links(planted.fingerprints, config)
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - busy
     ends = np.array([(link.a, link.b) for link in links], dtype=np.int64).reshape(-1, 2)
     return {
         "images": len(planted.kind),
         "seconds": round(seconds, 2),
+        "cpu_seconds": round(cpu, 2),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         **judged(ends, planted.patient, planted.kind),
     }
@@ -126,10 +127,10 @@ def beside_peer(folder: Path, peer: Path) -> dict[str, Any]:
 
 
 def slope(results: Sequence[dict[str, Any]]) -> float | None:
-    """Return the least-squares slope of log time over log number of images."""
+    """Return the least-squares slope of log processor time over log number of images."""
     if len(results) < 2:
         return None
-    size, seconds = (np.log([result[key] for result in results]) for key in ("images", "seconds"))
+    size, seconds = (np.log([result[key] for result in results]) for key in ("images", "cpu_seconds"))
     return round(float(np.polyfit(size, seconds, 1)[0]), 3)
 
 

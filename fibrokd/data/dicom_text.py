@@ -78,17 +78,39 @@ def text_rows(grey: UInt8[np.ndarray, "H W"]) -> list[Box]:
     Args:
         grey: The frame.
     """
-    if grey.max() < min(_CONTRASTS):
-        return []
-    contrast = grey - ndimage.grey_opening(grey, size=(_STROKE_PX, _STROKE_PX))
+    contrast = grey - _opened(grey)
     found = {row for level in _CONTRASTS for row in _rows(_glyphs(contrast, level))}
     height, width = grey.shape
     return [(max(top, 0), max(left, 0), min(bottom, height), min(right, width)) for top, left, bottom, right in found]
 
 
+def _opened(grey: UInt8[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
+    """The frame without bright things narrower than a stroke's width, by running minima and maxima."""
+    reach = _STROKE_PX // 2
+    opened = np.pad(grey, 2 * reach, mode="edge")
+    for extreme in (np.minimum, np.maximum):
+        for axis in (0, 1):
+            opened = _running(opened, extreme, axis)
+    return opened
+
+
+def _running(values: UInt8[np.ndarray, "A B"], extreme: np.ufunc, axis: int) -> UInt8[np.ndarray, "C D"]:
+    """Running extreme over a stroke's width along one axis, in doubling steps; only where the window is whole."""
+    lines = np.moveaxis(values, axis, 0)
+    width = 1
+    while width < _STROKE_PX:
+        step = min(width, _STROKE_PX - width)
+        lines = extreme(lines[:-step], lines[step:])
+        width += step
+    return np.asarray(np.moveaxis(lines, 0, axis), dtype=np.uint8)
+
+
 def _glyphs(contrast: UInt8[np.ndarray, "H W"], level: int) -> list[_Glyph]:
     """Pieces of strokes of a glyph's size, from left to right."""
-    labels, _ = ndimage.label(contrast >= level, _EIGHT)
+    strokes = contrast >= level
+    if np.count_nonzero(strokes) < _LEAST_GLYPHS * _HEIGHTS[0]:
+        return []
+    labels, _ = ndimage.label(strokes, _EIGHT)
     pieces = (
         _Glyph(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in ndimage.find_objects(labels)
     )

@@ -77,6 +77,7 @@ def _print_table(stagings: Iterable[Staging], bundle: Bundle) -> None:
     notes = []
     for staging in stagings:
         label = staging.path if staging.frame == 0 else f"{staging.path} (frame {staging.frame})"
+        label += f" (picture {staging.part + 1} of the frame)" if staging.part else ""
         shares = [f"{staging.probabilities[n]:.3f}" if staging.probabilities else "–" for n in names]
         table.add_row(label, staging.outcome, staging.stage or "–", *shares)
         notes += [f"{label}: {reason}" for reason in staging.reasons]

@@ -40,6 +40,7 @@ class Staging:
         probabilities: Probability by stage name, summing to 1; empty where nothing is staged.
         reasons: Why there is no stage, and what to do next.
         frame: Index of the frame within its file.
+        part: Picture within the frame, where several lie side by side.
         fan_confidence: How surely the insonation fan was found, 0 … 1; None for files that cannot be read.
         network_view: What the network saw, grey levels [S, S]; None for files that cannot be read.
         original: The frame as decoded, grey levels [H, W]; None for files that cannot be read.
@@ -52,6 +53,7 @@ class Staging:
     probabilities: dict[str, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     frame: int = 0
+    part: int = 0
     fan_confidence: float | None = None
     network_view: UInt8[np.ndarray, "S S"] | None = None
     original: UInt8[np.ndarray, "H W"] | None = None
@@ -62,6 +64,7 @@ class Staging:
         return {
             "path": self.path,
             "frame": self.frame,
+            "part": self.part,
             "outcome": self.outcome,
             "stage": self.stage,
             "probabilities": self.probabilities,
@@ -137,6 +140,7 @@ class Predictor:
             outcome=outcome,
             reasons=reasons,
             frame=image.frame,
+            part=image.part,
             fan_confidence=view.fan_confidence,
             network_view=view.pixels,
             original=image.pixels,

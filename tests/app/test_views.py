@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def test_end_points_add_the_stages_above_the_cutoff():
 def test_frames_are_named_only_where_there_are_several():
     assert views.frame_title(STAGED, 1) == ""
     assert views.frame_title(STAGED, 3) == "Frame 1"
+    assert views.frame_title(replace(STAGED, part=1), 2) == "Frame 1, picture 2"
 
 
 def test_a_phantom_trained_or_unfit_bundle_is_said_so():

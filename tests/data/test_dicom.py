@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 import tracemalloc
 from importlib import metadata
@@ -154,7 +155,8 @@ def test_what_gdcm_compresses_without_loss_comes_back(syntax: str, kind: str) ->
 @pytest.mark.parametrize("syntax", [HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K])
 def test_high_throughput_jpeg_2000_comes_back(file: str, photometric: str, syntax: str) -> None:
     pytest.importorskip("openjpeg")
-    stream = Path(__file__).with_name(f"phantom_96px_{file}.jhc").read_bytes()  # a rendered phantom, without loss
+    text = Path(__file__).with_name(f"phantom_96px_{file}.jhc.b64").read_text()  # a rendered phantom, without loss
+    stream = base64.b64decode(text)
     dataset = encapsulated([stream], (96, 96), syntax, photometric)
     np.testing.assert_array_equal(grey_of(dataset), phantom_clip(size=96)[0])
 
