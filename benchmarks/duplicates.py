@@ -9,9 +9,9 @@ process of its own; its peak memory includes the fingerprints. Single-threaded w
 Beside it, on 10,000 pictures from their PNG files on: fibrokd (decode, fan, fingerprint, search) and imagededup's
 perceptual hash with its defaults, run by PYTHON; without it the comparison is left out and said to be.
 
-The last line is JSON: ``ratio`` (the peer's seconds divided by ours), ``exponent`` (slope of log processor time over log
-number, default settings), ``exponent_candidates`` (the same with the candidate search at every size), ``recall`` (lowest of all
-kinds and sizes), ``false_links`` (between patients, all sizes together), and the details of every size.
+The last line is JSON: ``ratio`` (the peer's seconds divided by ours), ``exponent`` (slope of log processor time over
+log number, default settings), ``exponent_candidates`` (the same with the candidate search at every size), ``recall``
+(lowest of all kinds and sizes), ``false_links`` (between patients, all sizes together), the details of every size.
 """
 
 from __future__ import annotations

@@ -78,7 +78,5 @@ def write_prepared(folder: Path, patients: int = 50, frames: int = 2, size: int 
         },
     )  # fmt: skip
     write_json(folder / "integrity.json", {"verdict": "fit", "known_patients": 1.0})
-    run.finish(
-        ["manifest.csv", "pixels.npy", "groups.csv", "splits.csv", "dataset.json", "integrity.json"]
-    )
+    run.finish(["manifest.csv", "pixels.npy", "groups.csv", "splits.csv", "dataset.json", "integrity.json"])
     return folder

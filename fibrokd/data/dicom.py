@@ -34,12 +34,14 @@ class _About:
     patient: str | None
     study: str | None
     device: str | None
+    mode: str
 
     @classmethod
     def of(cls, dataset: Dataset) -> _About:
         identity = identity_of(dataset)
+        mode = str(dataset.get("PhotometricInterpretation") or "").strip().upper()[:16]
         words = (str(dataset.get(key) or "").strip() for key in ("Manufacturer", "ManufacturerModelName"))
-        return cls(identity.patient_key, identity.study_key, " ".join(words).strip() or None)
+        return cls(identity.patient_key, identity.study_key, " ".join(words).strip() or None, mode)
 
 
 def decode_dicom(
@@ -90,6 +92,7 @@ def _images(
             tissue=part.box if part else None,
             decoder=f"pydicom/{decoder}",
             part=number,
+            mode=about.mode,
         )
 
 

@@ -28,6 +28,9 @@ class UltrasoundImage:
         decoder: What decoded the pixels, with its version, such as ``pillow 12.1`` or ``pydicom/gdcm 3.2.6``.
         part: Index of the picture within its frame; 0 but for layouts that show several pictures side by side, which
             become one sample each.
+        mode: How samples were stored, such as ``L``, ``RGB`` or a DICOM photometric interpretation.
+        jpeg_tables: First 8 hex digits of the sha256 of a JPEG's quantisation tables: the encoder and its quality;
+            empty for other formats.
     """
 
     pixels: UInt8[np.ndarray, "H W"]
@@ -40,3 +43,5 @@ class UltrasoundImage:
     tissue: tuple[int, int, int, int] | None = None
     decoder: str = f"pillow {PIL.__version__}"
     part: int = 0
+    mode: str = ""
+    jpeg_tables: str = ""

@@ -89,6 +89,8 @@ def build_row(
         round(done.fan_confidence, 4),
         int(done.cropped),
         image.part,
+        image.mode,
+        image.jpeg_tables,
         image.decoder,
         source.path,
         stand_in("patient", patient, secret),

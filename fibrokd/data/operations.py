@@ -141,11 +141,12 @@ def _mapped(pixels: Picture, law: Callable[[np.ndarray], np.ndarray]) -> Picture
 
 
 def _restored(values: np.ndarray, pixels: Picture) -> Picture:
-    """Clip, return to the picture's type, and put 0 back where it was."""
-    clipped = np.clip(values, 0, 255)
-    if pixels.dtype == np.uint8:
-        clipped = np.rint(clipped)
-    return np.where(pixels == 0, 0, clipped).astype(pixels.dtype)
+    """Clip, return to the picture's type, and put 0 back where it was; ``values`` are the caller's to lose."""
+    if pixels.dtype == np.uint8:  # the way of training, once per image and epoch: everything in place
+        np.clip(values, 0, 255, out=values)
+        restored = np.rint(values, out=values).astype(np.uint8)
+        return np.asarray(np.multiply(restored, pixels != 0, out=restored))
+    return np.where(pixels == 0, 0, np.clip(values, 0, 255)).astype(pixels.dtype)
 
 
 def _positions(count: int) -> Float32[np.ndarray, " count"]:

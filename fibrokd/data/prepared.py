@@ -53,6 +53,8 @@ MANIFEST_COLUMNS = (
     "fan_confidence",  # 0 … 1
     "cropped",  # 1 where only the fan, or the tissue box the file declares, was kept; 0 where the whole frame was
     "part",  # picture within the frame: 0, or the number of a tissue region where several lie side by side
+    "mode",  # how samples were stored: L, RGB, P …, or the DICOM photometric interpretation
+    "jpeg_tables",  # which JPEG encoder at which quality: 8 hex of a digest; empty for other formats
     "decoder",  # what decoded the pixels, with its version; under no manifest digest: the pixels are
 )
 """Columns every manifest holds, in this order; further columns may follow."""

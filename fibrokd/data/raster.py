@@ -18,6 +18,7 @@ from fibrokd.data.grey import from_unit, high_byte, over_black
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import ReadLimits
 from fibrokd.errors import UnreadableImageError
+from fibrokd.files import digest_json
 
 _PLAIN = {"1", "L"}
 _ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
@@ -57,13 +58,14 @@ def decode_raster(
             if count > 1:
                 notes.append(f"only the first of {count} frames was read")
             picture.load()
+            mode, tables = picture.mode, _jpeg_tables(picture)
             upright = _upright(picture, notes)
             pixels = _grey_levels(upright, name, notes)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("too_large", f"{name} declares more pixels than any ultrasound screen.") from error
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, IndexError, KeyError, TypeError) as error:
         raise _refusal(error, name, format) from error
-    return UltrasoundImage(pixels=pixels, format=format), notes
+    return UltrasoundImage(pixels=pixels, format=format, mode=mode, jpeg_tables=tables), notes
 
 
 def check_side(width: int, height: int, name: str, limits: ReadLimits) -> None:
@@ -82,6 +84,12 @@ def check_side(width: int, height: int, name: str, limits: ReadLimits) -> None:
         raise UnreadableImageError(
             "too_small", f"Expected sides of at least {limits.min_side_px} px in {name}, found {width} × {height}."
         )
+
+
+def _jpeg_tables(picture: Image.Image) -> str:
+    """Which encoder at which quality: a digest of the quantisation tables; empty where there are none."""
+    tables: dict[int, list[int]] = getattr(picture, "quantization", None) or {}
+    return digest_json({str(number): list(table) for number, table in tables.items()})[:8] if tables else ""
 
 
 def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:

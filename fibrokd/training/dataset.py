@@ -152,7 +152,10 @@ class TrainingImages:
         lam = mixing_coefficients(self.views, [self.image_ids[i] for i in index.tolist()], epoch)
         images = as_network_input(views)
         weight = lam.astype(np.float32)[:, None, None, None]
-        mixed = images[:-1] if self.views.mixup_alpha == 0 else weight * images[:-1] + (1 - weight) * images[1:]
+        mixed = images[:-1]
+        if self.views.mixup_alpha > 0:
+            mixed = weight * mixed
+            mixed += (1 - weight) * images[1:]
         return self._batch(mixed, index, partner, lam, epoch)
 
     def _batch(

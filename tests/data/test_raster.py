@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -208,3 +209,20 @@ def test_what_a_file_is_does_not_depend_on_its_name(tmp_path) -> None:
     for name in ("a.dcm", "a.jpg", "a.txt", "a"):
         (tmp_path / name).write_bytes(encode(PICTURE))
         assert [image.format for image in read(tmp_path / name)] == ["PNG"]
+
+
+def test_mode_and_quantisation_tables_tell_how_a_file_was_written() -> None:
+    grey = Image.fromarray(np.random.default_rng(5).integers(0, 256, (64, 64), dtype=np.uint8))
+
+    def told(picture: Image.Image, kind: str, **options: int) -> tuple[str, str]:
+        stream = BytesIO()
+        picture.save(stream, kind, **options)
+        [image] = read_bytes(stream.getvalue(), "x")
+        return image.mode, image.jpeg_tables
+
+    high, low, again = (told(grey, "JPEG", quality=quality) for quality in (95, 60, 95))
+    assert high[0] == "L"
+    assert len(high[1]) == 8
+    assert high == again
+    assert high[1] != low[1]
+    assert told(grey.convert("RGB"), "PNG") == ("RGB", "")

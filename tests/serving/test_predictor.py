@@ -119,7 +119,8 @@ def test_what_is_no_image_is_refused_with_what_to_do_and_no_stage(predictor, dat
     assert len(staging.reasons) == 1
     assert staging.as_row() == {
         "path": "upload.bin",
-        "frame": 0, "part": 0,
+        "frame": 0,
+        "part": 0,
         "outcome": "re-acquire",
         "stage": None,
         "probabilities": {},
