@@ -85,7 +85,7 @@ def cluster_words(predictions: Sequence[Predictions], known_patients: int | floa
     alone = all(len(set(part.groups)) == len(part) for part in predictions)
     if alone:
         return "images (no patient is known)" if not known_patients else "images (each is alone in its cluster)"
-    tied = "images tied by any evidence (patient, study, file name, identical content)"
+    tied = "images tied by any evidence (patient, study, file name, content, likeness)"
     if known_patients is None or known_patients >= WELL_KNOWN:
         return tied
     return f"{tied}; the patient is known for {100 * known_patients:.1f} % of the images only"

@@ -34,7 +34,7 @@ GROUPINGS = {
     "random": "Images were split at random: copies of one image and images of one patient may lie on both sides.",
     "stem": "Split by file name only (the published protocol): renamed copies and patients may lie on both sides.",
     "content": "Identical images were kept together; images of one patient may still lie on both sides.",
-    "all": "Images tied together by any evidence (patient, study, file name, identical content) were kept together.",
+    "all": "Images tied together by any evidence (patient, study, file name, content, likeness) were kept together.",
     "subject": "All images of one source subject were kept together.",
 }
 LEVELS = {

@@ -230,7 +230,7 @@ def test_what_the_clusters_are_is_said_where_the_numbers_are() -> None:
     assert text.lower().count("clusters: images (no patient is known)") == 3
     assert cluster_words([alone], 1.0) == "images (each is alone in its cluster)"
     tied = made_up_predictions(patients=10)
-    assert cluster_words([tied], 1.0) == "images tied by any evidence (patient, study, file name, identical content)"
+    assert cluster_words([tied], 1.0) == "images tied by any evidence (patient, study, file name, content, likeness)"
     assert cluster_words([tied], 0.25).endswith("the patient is known for 25.0 % of the images only")
 
 
