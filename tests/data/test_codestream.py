@@ -82,10 +82,32 @@ def test_a_run_length_bomb_is_found_out_after_as_much_as_it_may_hold() -> None:
     assert not run_lengths_fit(bomb, 96 * 128, 1)
 
 
-@given(st.binary(max_size=120))
-def test_no_run_lengths_make_the_count_fail(tail: bytes) -> None:
-    run_lengths_fit(struct.pack("<16I", 1, 64, *[0] * 14) + tail, 10, 1)
-    run_lengths_fit(tail, 10, 1)
+def unpacked(packed: bytes) -> bytes:
+    """Unpack run lengths the plain way; a run whose value is missing counts as zeros."""
+    out = b""
+    while packed:
+        control, packed = packed[0], packed[1:]
+        if control < 128:
+            out, packed = out + packed[: control + 1], packed[control + 1 :]
+        elif control > 128:
+            out, packed = out + (packed[:1] or b"\0") * (257 - control), packed[1:]
+    return out
+
+
+PIXELS, SLACK = 10, 128
+
+
+@given(
+    st.lists(st.sampled_from([b"\x00a", b"\x02abc", b"\xfex", b"\xf8y", b"\x81z", b"\x80", b"\x05ab"])).map(b"".join)
+)
+def test_run_lengths_fit_exactly_where_unpacking_them_gives_the_promised_length(packed: bytes) -> None:
+    fits = PIXELS <= len(unpacked(packed)) <= PIXELS + SLACK and len(packed) <= 2 * PIXELS + SLACK
+    assert run_lengths_fit(struct.pack("<16I", 1, 64, *[0] * 14) + packed, PIXELS, 1) == fits
+
+
+@given(st.binary(max_size=63))
+def test_a_frame_shorter_than_its_run_length_header_never_fits(short: bytes) -> None:
+    assert not run_lengths_fit(short, PIXELS, 1)
 
 
 LS_HEADER = bytes.fromhex("ffd8 fff7000b 08 0060 0080 01 011100 ffda0008 01 0100 00 00 00")
