@@ -19,6 +19,7 @@ from benchmarks.training_material import STAGES, interleaved, paired_ratio, rend
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.networks import build
+from fibrokd.training.objective import Moment
 from fibrokd.training.runtime import Runtime, RuntimeConfig
 from fibrokd.training.teachers import LiveTeacher
 
@@ -45,10 +46,13 @@ def main() -> None:
         "book": trainer("mobilenetv3_small", images, Book(logits, "trajectory", ""), STUDENT),
         "online": trainer("mobilenetv3_small", images, teacher, STUDENT),
     }
+    start = Moment(0, 1)
     # Three batches a turn: a turn then lasts long enough for the clock and the scheduler.
-    turns = {name: (lambda run=run: [run.step(batch, 0.0) for batch in batches[:3]]) for name, run in trainers.items()}
+    turns = {
+        name: (lambda run=run: [run.step(batch, start) for batch in batches[:3]]) for name, run in trainers.items()
+    }
     for run in trainers.values():
-        run.network.train()
+        run.trainee.set_modes()
     seconds = interleaved(turns, arguments.repeats)
     result = {
         "ratio": paired_ratio(seconds, "book", "student_only"),

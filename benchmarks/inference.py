@@ -32,7 +32,7 @@ from fibrokd.serving.card import BundleCard, NetworkCard, StagesCard
 from fibrokd.serving.engine import Engine, available_cores
 from fibrokd.serving.predictor import Predictor
 from fibrokd.stages import METAVIR
-from fibrokd.training.networks import StagingNetwork, build
+from fibrokd.training.networks import StagingNetwork, build, parameter_count
 
 SIZE = 224
 WARM_UP = 5
@@ -87,7 +87,7 @@ def workload(side: int) -> Workload:
         created_by="benchmark",
         stages=StagesCard(names=METAVIR.names, cutoffs=METAVIR.cutoffs),
         preprocess=PreprocessSpec(size=SIZE),
-        network=NetworkCard(backbone=network.backbone_name, parameters=network.parameter_count, opset=18),
+        network=NetworkCard(backbone=network.backbone_name, parameters=parameter_count(network), opset=18),
         stamp={},
         card={},
         parity={},

@@ -17,6 +17,7 @@ import torch
 from benchmarks.training_material import interleaved, paired_ratio, rendered_images, trainer
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.loop import Trainer
+from fibrokd.training.objective import Moment
 from fibrokd.training.runtime import RuntimeConfig
 
 BACKBONES = {
@@ -38,9 +39,9 @@ def measure(backbone: str, side: int, repeats: int) -> dict[str, float]:
     batches = list(images.batches(0, 32))
 
     def in_memory(run: Trainer = run) -> None:
-        run.wrapped.train()
+        run.trainee.set_modes()
         for batch in batches:
-            run.step(batch, 0.0)
+            run.step(batch, Moment(0, 1))
 
     seconds = interleaved({"loop": run.train_epoch, "memory": in_memory}, repeats)
     return {

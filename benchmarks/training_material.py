@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fibrokd.methods import build_objective
-from fibrokd.methods.kd import KdConfig
-from fibrokd.methods.none import NoneConfig
+from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.methods.none import NoneConfig, SupervisedOnly
 from fibrokd.phantom.cohort import render_case
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import TrainingImages
@@ -41,13 +40,15 @@ def trainer(backbone: str, images: TrainingImages, teacher: TeacherSource | None
     task = Task(
         name=backbone,
         network=build(backbone, STAGES, False, None, 0),
-        objective=build_objective(NoneConfig() if teacher is None else KdConfig(), supervised),
+        objective=SupervisedOnly(NoneConfig(), supervised) if teacher is None else VanillaKd(KdConfig(), supervised),
         teacher=teacher,
         images=images,
         val_pixels=images.pixels[:8],
         val_stages=images.stages[:8],
     )
-    return Trainer(task, TrainConfig(batch_size=32, epochs=1000, runtime=runtime), Path(tempfile.mkdtemp()))
+    folder = Path(tempfile.mkdtemp())
+    config = TrainConfig(batch_size=32, epochs=1000, runtime=runtime)
+    return Trainer(task, config, folder, folder / "runtime.json")
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -116,14 +116,14 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON l
     from fibrokd.methods import METHODS
 
     rows: list[dict[str, Any]] = [
-        {"kind": spec.kind, "title": spec.title, "grade": spec.grade, "reference": spec.reference}
+        {"kind": spec.kind, "title": spec.title, "grades": spec.grades, "reference": spec.reference}
         for spec in METHODS.values()
     ]
     if as_json:
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     for row in rows:
-        print(f"{row['kind']:<20} {row['grade']}  {row['title']}\n{'':<23} {row['reference']}")
+        print(f"{row['kind']:<20} {row['grades']:<4} {row['title']}\n{'':<23} {row['reference']}")
 
 
 def _version(wanted: bool | None) -> None:

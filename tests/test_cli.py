@@ -45,5 +45,5 @@ def test_methods_are_listed_for_programs():
     result = CliRunner().invoke(cli, ["methods", "--json"])
     rows = json.loads(result.output)
     assert {"none", "kd"} <= {row["kind"] for row in rows}
-    assert all(set(row) == {"kind", "title", "grade", "reference"} for row in rows)
+    assert all(set(row) == {"kind", "title", "grades", "reference"} for row in rows)
     assert "Vanilla" in CliRunner().invoke(cli, ["methods"]).output

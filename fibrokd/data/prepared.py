@@ -132,8 +132,9 @@ class Prepared:
 
     @cached_property
     def stages(self) -> Int[np.ndarray, " N"]:
-        """Stage index of every row."""
-        return np.array([self.scale.parse(name) for name in self.table["stage"]], dtype=np.int64)
+        """Stage index of every row; −1 where the row belongs to no split because it was left out."""
+        rows = zip(self.table["stage"], self.table["split"], strict=True)
+        return np.array([self.scale.parse(name) if split else -1 for name, split in rows], dtype=np.int64)
 
     def rows(self, split: str) -> Int[np.ndarray, " M"]:
         """Row numbers of one split, ascending.

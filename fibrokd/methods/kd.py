@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 
-from fibrokd.config import Config
-from fibrokd.errors import TrainingError
 from fibrokd.training.dataset import Batch
-from fibrokd.training.method import MethodSpec
+from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, single_phase
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import SupervisedTerm, TeacherSignal, Term, soft_kl
+from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.signals import TeacherSignal
 
 
-class KdConfig(Config):
+class KdConfig(MethodConfig):
     """Knobs of vanilla distillation."""
 
     kind: Literal["kd"] = "kd"
@@ -43,7 +41,7 @@ class KdConfig(Config):
     """Multiply the distillation term by T², which keeps its gradient comparable when T changes."""
 
 
-class VanillaKd:
+class VanillaKd(Objective):
     """L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T).
 
     Args:
@@ -51,37 +49,45 @@ class VanillaKd:
         supervised: The shared supervised term.
     """
 
+    needs = LOGITS_ONLY
+
     def __init__(self, config: KdConfig, supervised: SupervisedTerm) -> None:
+        super().__init__()
         self.config = config
         self.supervised = supervised
 
-    def __call__(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, progress: float
+    def forward(
+        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
-        """Return both terms; ``progress`` plays no part.
+        """Return both terms; the moment plays no part.
 
         Raises:
             TrainingError: There is no teacher signal.
         """
-        del progress
-        if signal is None:
-            raise TrainingError("Expected a teacher for method 'kd', found none.", "Give `book` or `teacher`.")
+        del moment
         c = self.config
         kd_share = c.alpha if c.alpha_on == "kd" else 1 - c.alpha
-        values = soft_kl(outputs.logits, signal.probabilities(c.kd_temperature), c.kd_temperature)
+        target = expect_signal(signal, "kd").probabilities(c.kd_temperature)
+        values = soft_kl(outputs.logits, target, c.kd_temperature)
         factor = kd_share * (c.kd_temperature**2 if c.t_squared else 1.0)
         return {
             "supervised": self.supervised(outputs.logits, batch, coefficient=1 - kd_share),
-            "kd": Term(values, torch.ones_like(values), coefficient=factor),
+            "kd": Term.mean(values, coefficient=factor),
         }
 
 
 METHOD = MethodSpec(
     kind="kd",
     title="Vanilla knowledge distillation (T = 3, α = 0.6)",
-    grade="B",
+    idea="The student matches the teacher's softened probabilities beside the labels.",
+    formula="L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T)",
+    grades="B D",
     reference="Hinton et al. 2015, arXiv:1503.02531; coefficients of DOI 10.1109/icipcn67432.2026.11438428",
     config=KdConfig,
-    needs_teacher=True,
-    build=VanillaKd,
+    plan=single_phase(VanillaKd),
+    needs=LOGITS_ONLY,
+    teachers=(1, 1),
+    cacheable=True,
+    seams="frozen teacher or book",
+    cost="One teacher answer per view, once for all students that read the book.",
 )

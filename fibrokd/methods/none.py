@@ -5,45 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from fibrokd.config import Config
 from fibrokd.training.dataset import Batch
-from fibrokd.training.method import MethodSpec
+from fibrokd.training.method import MethodConfig, MethodSpec, single_phase
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import SupervisedTerm, TeacherSignal, Term
+from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term
+from fibrokd.training.signals import TeacherSignal
 
 
-class NoneConfig(Config):
+class NoneConfig(MethodConfig):
     """Nothing to set."""
 
     kind: Literal["none"] = "none"
     """Name of the method."""
 
 
-class SupervisedOnly:
+class SupervisedOnly(Objective):
     """The shared supervised term with coefficient 1."""
 
-    def __init__(self, supervised: SupervisedTerm) -> None:
+    def __init__(self, config: NoneConfig, supervised: SupervisedTerm) -> None:
+        super().__init__()
+        del config
         self.supervised = supervised
 
-    def __call__(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, progress: float
+    def forward(
+        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
-        """Return the supervised term; teacher and progress play no part."""
-        del signal, progress
+        """Return the supervised term; teacher and moment play no part."""
+        del signal, moment
         return {"supervised": self.supervised(outputs.logits, batch)}
-
-
-def _build(config: NoneConfig, supervised: SupervisedTerm) -> SupervisedOnly:
-    del config
-    return SupervisedOnly(supervised)
 
 
 METHOD = MethodSpec(
     kind="none",
     title="No distillation (control)",
-    grade="A",
+    idea="The student learns from the labels alone.",
+    formula="L = L_sup",
+    grades="A",
     reference="Class-weighted cross-entropy with label smoothing and MixUp; no teacher.",
     config=NoneConfig,
-    needs_teacher=False,
-    build=_build,
+    plan=single_phase(SupervisedOnly, teaches=False),
+    cost="None.",
 )

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
+from torch import nn
 
 from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
@@ -26,8 +27,8 @@ from fibrokd.evaluation.report import write_report
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.tables import share_copied_from_train, write_confusion
 from fibrokd.files import read_json, write_json
+from fibrokd.methods import open_network
 from fibrokd.progress import track
-from fibrokd.training.networks import StagingNetwork, load_network
 from fibrokd.training.prediction import predict
 from fibrokd.training.runtime import Runtime, median_milliseconds
 from fibrokd.training.teachers import check_same_data
@@ -101,7 +102,7 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
     answers: list[Predictions] = []
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
-        network = load_network(folder)
+        network = open_network(folder)
         answers += [_answers(name, network, prepared, split) for split in config.splits]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
@@ -152,7 +153,7 @@ def _pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarr
     return fetch
 
 
-def _answers(name: str, network: StagingNetwork, prepared: Prepared, split: str) -> Predictions:
+def _answers(name: str, network: nn.Module, prepared: Prepared, split: str) -> Predictions:
     rows = prepared.rows(split)
     logits = predict(network, prepared.pixels[rows], DEPLOYED, torch.device("cpu"))
     table = prepared.table.iloc[rows]
@@ -167,7 +168,7 @@ def _answers(name: str, network: StagingNetwork, prepared: Prepared, split: str)
     )
 
 
-def _latency_ms(network: StagingNetwork, prepared: Prepared, repeats: int) -> float:
+def _latency_ms(network: nn.Module, prepared: Prepared, repeats: int) -> float:
     size = prepared.preprocess.size
     image = torch.zeros(1, 1, size, size)
     with torch.inference_mode():

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from fibrokd.artifacts import Record, begin, require
+from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.data.selection import Selection, select, stage_indices
 from fibrokd.errors import ConfigError
 from fibrokd.files import digest_file
-from fibrokd.methods import METHODS, MethodConfig, build_objective
+from fibrokd.methods import METHODS, AnyMethod, open_network
 from fibrokd.methods.kd import KdConfig
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.dataset import TrainingImages
-from fibrokd.training.networks import BackboneName, build
+from fibrokd.training.method import MethodSpec, Workshop
+from fibrokd.training.networks import BackboneName, StagingNetwork, build
 from fibrokd.training.objective import SupervisedConfig
 from fibrokd.training.produce import OUTPUTS, Lesson, produce_network, refuse_unfit, supervised_term
 from fibrokd.training.runtime import accelerator
@@ -32,8 +34,10 @@ class StudentPlan(Config):
     """Start from ImageNet weights."""
     weights: Path | None = None
     """Local safetensors file with ImageNet weights of the same timm architecture."""
-    method: MethodConfig = KdConfig()
+    method: AnyMethod = KdConfig()
     """Distillation method with its coefficients; see ``fibrokd methods``."""
+    selection: Selection = Selection()
+    """Which stages, and which share of the training patients; by default everything."""
     supervised: SupervisedConfig = SupervisedConfig()
     """Label smoothing and class weights."""
     train: TrainConfig = TrainConfig()
@@ -49,10 +53,10 @@ class DistillConfig(StudentPlan):
     """Folder that ``fibrokd prepare`` wrote."""
     views: ViewSpec = ViewSpec()
     """Augmentation and MixUp; must be the book's, where there is one."""
-    book: Path | None = None
-    """Folder that ``fibrokd write-book`` wrote."""
-    teacher: Path | None = None
-    """Folder that ``fibrokd teach`` wrote: the teacher then answers online."""
+    book: Path | tuple[Path, ...] | None = None
+    """Folder that ``fibrokd write-book`` wrote; several for methods with several teachers."""
+    teacher: Path | tuple[Path, ...] | None = None
+    """Folder of a finished network, a teacher or a student: it then answers online; several as above."""
     minimum_balanced_accuracy: float | None = None
     """Refuse a live teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
 
@@ -65,13 +69,14 @@ def run(config: DistillConfig, out: Path) -> Record:
     """
     prepared = Prepared.open(config.prepared)
     refuse_unfit(prepared)
-    objective = build_objective(config.method, supervised_term(prepared, config.supervised))
-    _check_source(config, METHODS[config.method.kind].needs_teacher)
+    spec = METHODS[config.method.kind]
+    _check_stages(spec, config)
+    spec.check(config.method, config)
+    books, teachers = _folders(config.book), _folders(config.teacher)
+    _check_source(spec, books, teachers)
     inputs = {"prepared": prepared.record.digest}
-    if config.book is not None:
-        inputs["book"] = require(config.book, "write-book").digest
-    if config.teacher is not None:
-        inputs["teacher"] = require(config.teacher, "teach").digest
+    inputs |= _named("book", [require(folder, "write-book").digest for folder in books])
+    inputs |= _named("teacher", [require(folder, read_record(folder).step).digest for folder in teachers])
     if config.weights is not None:
         inputs["weights"] = digest_file(config.weights)
     settings = config.model_dump(mode="json", exclude={"prepared", "book", "teacher", "weights"})
@@ -79,46 +84,81 @@ def run(config: DistillConfig, out: Path) -> Record:
         step = begin(out, "distill", settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
         return step.record
-    images = TrainingImages.of(prepared, config.views)
-    source, images = _source(config, prepared, images)
-    facts: dict[str, Any] = {
-        "method": config.method.as_json(),
-        "pretrained": config.pretrained,
-        **inputs,
-    }
+    part = select(prepared, config.selection)
+    images = TrainingImages.of(part, config.views)
+    sources: list[TeacherSource] = []
+    for folder in books:
+        book = Book.open(folder, images, prepared, config.train.epochs, wrap=config.wrap_book)
+        images = book.training_images(images)
+        sources.append(book)
+    for folder in teachers:
+        teacher = LiveTeacher.open(folder, prepared, accelerator().device, open_network)
+        check_competence(teacher, prepared, config.minimum_balanced_accuracy)
+        sources.append(teacher)
+    shop = Workshop(
+        stages=len(part.scale),
+        label_space=stage_indices(prepared.scale, part.scale),
+        backbone=config.backbone,
+        supervised=supervised_term(part, config.supervised),
+        images=images,
+        train=config.train,
+        new_network=partial(_new_network, config, len(part.scale)),
+        teachers=tuple(sources),
+        device=accelerator().device,
+    )
     lesson = Lesson(
         role="student",
-        network=build(config.backbone, len(prepared.scale), config.pretrained, config.weights, config.train.seed),
-        objective=objective,
-        teacher=source,
+        backbone=config.backbone,
+        phases=spec.plan(config.method, shop),
         images=images,
-        facts=facts,
+        facts={
+            "method": config.method.as_json(),
+            "selection": config.selection.as_json(),
+            "pretrained": config.pretrained,
+            **inputs,
+        },
+        export=lambda network: spec.export(network, config.method),
     )
-    produce_network(out, prepared, lesson, config.train)
+    produce_network(out, part, lesson, config.train.seed)
     return step.finish(OUTPUTS, device=str(accelerator().device))
 
 
-def _check_source(config: DistillConfig, needed: bool) -> None:
-    given = [name for name in ("book", "teacher") if getattr(config, name) is not None]
-    if needed and len(given) != 1:
+def _new_network(config: StudentPlan, stages: int, backbone: str, seed: int) -> StagingNetwork:
+    """Make a network; only the student's own backbone has weights to start from."""
+    own = backbone == config.backbone
+    return build(backbone, stages, config.pretrained and own, config.weights if own else None, seed)
+
+
+def _folders(given: Path | tuple[Path, ...] | None) -> tuple[Path, ...]:
+    return () if given is None else (given,) if isinstance(given, Path) else given
+
+
+def _named(name: str, digests: list[str]) -> dict[str, str]:
+    """Key digests of inputs: by the bare name where there is one."""
+    return {name: digests[0]} if len(digests) == 1 else {f"{name}_{k}": digest for k, digest in enumerate(digests)}
+
+
+def _check_stages(spec: MethodSpec, config: DistillConfig) -> None:
+    if config.selection.stages is not None and spec.needs_teacher and not spec.subsets:
         raise ConfigError(
-            f"Method '{config.method.kind}' needs exactly one of `book` and `teacher`, found {given or 'neither'}.",
-            "Give the folder of a book, or of a teacher that answers online.",
-        )
-    if not needed and given:
-        raise ConfigError(
-            f"Method '{config.method.kind}' uses no teacher, found `{given[0]}`.", "Leave it out, or choose a method."
+            f"Method '{spec.kind}' compares stage by stage, found a student of some stages and a teacher of all.",
+            "Leave `selection.stages` out, or choose method 'class_specialised' or 'none'.",
         )
 
 
-def _source(
-    config: DistillConfig, prepared: Prepared, images: TrainingImages
-) -> tuple[TeacherSource | None, TrainingImages]:
-    if config.book is not None:
-        book = Book.open(config.book, prepared, config.views, config.train.epochs, wrap=config.wrap_book)
-        return book, book.training_images(images)
-    if config.teacher is not None:
-        teacher = LiveTeacher.open(config.teacher, prepared, accelerator().device)
-        check_competence(teacher, prepared, config.minimum_balanced_accuracy)
-        return teacher, images
-    return None, images
+def _check_source(spec: MethodSpec, books: tuple[Path, ...], teachers: tuple[Path, ...]) -> None:
+    least, most = spec.teachers
+    found = len(books) + len(teachers)
+    if not least <= found <= most or (books and teachers):
+        wanted = f"{least} to {most}" if least != most else ("exactly one" if most == 1 else most or "no")
+        raise ConfigError(
+            f"Method '{spec.kind}' needs {wanted} of `book` and `teacher`, found {len(books)} book(s) and "
+            f"{len(teachers)} teacher(s).",
+            "Give folders of books, or of networks that answer online, or choose another method.",
+        )
+    if books and not spec.cacheable:
+        raise ConfigError(
+            f"Method '{spec.kind}' needs a teacher that answers online, found a book: what it asks for is not, or "
+            "cannot be, written down.",
+            "Give the teacher's folder as `teacher`.",
+        )

@@ -31,7 +31,7 @@ from fibrokd.serving.golden import golden_cases
 from fibrokd.serving.predictor import Predictor, softmax
 
 if TYPE_CHECKING:
-    from fibrokd.training.networks import StagingNetwork
+    from torch import nn
 
 BATCH = 32
 
@@ -86,14 +86,14 @@ def run(config: ReleaseConfig, out: Path) -> Record:
         return step.record
 
     # Imported here: torch costs seconds and half a gigabyte that the command line's help must not pay.
-    from fibrokd.training.networks import load_network
+    from fibrokd.methods import open_network
     from fibrokd.training.teachers import check_same_data
 
     check_same_data(config.student, prepared)
 
     say(f"release: exporting {config.student.name}")
-    network = load_network(config.student)
-    card = _card(config, network, prepared)
+    network = open_network(config.student)
+    card = _card(config, prepared)
     bundle = Bundle(card, export_onnx(network, prepared.preprocess.size, config.opset), golden=())
     parity = compare(network, Predictor(bundle), prepared)
     _require_parity(parity, config.tolerance)
@@ -109,7 +109,7 @@ def run(config: ReleaseConfig, out: Path) -> Record:
 
 
 # --------------------------------------------------------------------------- export
-def export_onnx(network: StagingNetwork, size: int, opset: int) -> bytes:
+def export_onnx(network: nn.Module, size: int, opset: int) -> bytes:
     """Export a network with a free batch axis, from ``image`` [N, 1, S, S] to ``logits`` [N, K].
 
     Everything that names this machine or the exporter's inner life is removed, so that equal weights give equal bytes.
@@ -170,7 +170,7 @@ def _described(model: Any) -> Iterator[Any]:
 
 
 # --------------------------------------------------------------------------- parity
-def compare(network: StagingNetwork, predictor: Predictor, prepared: Prepared) -> dict[str, Any]:
+def compare(network: nn.Module, predictor: Predictor, prepared: Prepared) -> dict[str, Any]:
     """Compare PyTorch and the exported network on every image of the test split.
 
     Returns:
@@ -206,7 +206,7 @@ def _flips(reference: Float[np.ndarray, "N K"], exported: Float[np.ndarray, "N K
     return changed
 
 
-def torch_probabilities(network: StagingNetwork, views: UInt8[np.ndarray, "N S S"]) -> Float[np.ndarray, "N K"]:
+def torch_probabilities(network: nn.Module, views: UInt8[np.ndarray, "N S S"]) -> Float[np.ndarray, "N K"]:
     """Return what PyTorch answers for preprocessed frames, in fp32 on the CPU."""
     import torch
 
@@ -225,7 +225,7 @@ def _require_parity(parity: dict[str, Any], tolerance: float) -> None:
 
 
 # --------------------------------------------------------------------------- card
-def _card(config: ReleaseConfig, network: StagingNetwork, prepared: Prepared) -> BundleCard:
+def _card(config: ReleaseConfig, prepared: Prepared) -> BundleCard:
     card = read_json(config.student / "card.json")
     scale = prepared.scale
     if tuple(card["stages"]) != scale.names:
@@ -244,7 +244,7 @@ def _card(config: ReleaseConfig, network: StagingNetwork, prepared: Prepared) ->
         created_by=fibrokd.__version__,
         stages=StagesCard(names=scale.names, cutoffs=scale.cutoffs),
         preprocess=prepared.preprocess,
-        network=NetworkCard(backbone=network.backbone_name, parameters=network.parameter_count, opset=config.opset),
+        network=NetworkCard(backbone=card["backbone"], parameters=card["parameters"], opset=config.opset),
         tolerance=config.tolerance,
         stamp=prepared.stamp,
         card=facts,

@@ -106,7 +106,7 @@ def run(config: RunConfig, out: Path) -> int:
     _banner("teach")
     teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1})
     teach.run(_made(teach.TeachConfig, config.teacher, prepared=prepared, views=teacher_views), teacher)
-    if any(_learns_from_a_teacher(plan) for plan in config.students.values()):
+    if any("book" in _knowledge(plan, book, teacher) for plan in config.students.values()):
         _banner("write-book")
         write_book.run(
             write_book.WriteBookConfig(
@@ -121,8 +121,9 @@ def run(config: RunConfig, out: Path) -> int:
     networks = {"teacher": teacher}
     for name, plan in config.students.items():
         _banner(f"distill {name}")
-        knowledge = book if _learns_from_a_teacher(plan) else None
-        made = _made(distill.DistillConfig, plan, prepared=prepared, views=config.views, book=knowledge)
+        made = _made(
+            distill.DistillConfig, plan, prepared=prepared, views=config.views, **_knowledge(plan, book, teacher)
+        )
         distill.run(made, out / name)
         networks[name] = out / name
     _banner("assess")
@@ -168,6 +169,15 @@ def _program() -> str:
 
 def _learns_from_a_teacher(plan: StudentPlan) -> bool:
     return METHODS[plan.method.kind].needs_teacher
+
+
+def _knowledge(plan: StudentPlan, book: Path, teacher: Path) -> dict[str, Path]:
+    """Where the student's knowledge comes from: the book, unless its method or its data ask for more."""
+    if not _learns_from_a_teacher(plan):
+        return {}
+    if METHODS[plan.method.kind].cacheable and plan.selection.is_everything:
+        return {"book": book}
+    return {"teacher": teacher}
 
 
 def _banner(step: str) -> None:

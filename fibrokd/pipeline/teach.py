@@ -7,11 +7,12 @@ from pathlib import Path
 from fibrokd.artifacts import Record, begin
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.data.selection import Selection, select
 from fibrokd.files import digest_file
-from fibrokd.methods import build_objective
-from fibrokd.methods.none import NoneConfig
+from fibrokd.methods.none import NoneConfig, SupervisedOnly
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.method import Phase
 from fibrokd.training.networks import BackboneName, build
 from fibrokd.training.objective import SupervisedConfig
 from fibrokd.training.produce import OUTPUTS, Lesson, produce_network, refuse_unfit, supervised_term
@@ -30,6 +31,8 @@ class TeacherPlan(Config):
     """Local safetensors file with ImageNet weights of the same timm architecture."""
     supervised: SupervisedConfig = SupervisedConfig()
     """Label smoothing and class weights."""
+    selection: Selection = Selection()
+    """Which stages, and which share of the training patients; by default everything."""
     train: TrainConfig = TrainConfig()
     """Budget and optimiser."""
 
@@ -59,13 +62,15 @@ def run(config: TeachConfig, out: Path) -> Record:
         step = begin(out, "teach", settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
         return step.record
+    part = select(prepared, config.selection)
+    network = build(config.backbone, len(part.scale), config.pretrained, config.weights, config.train.seed)
+    objective = SupervisedOnly(NoneConfig(), supervised_term(part, config.supervised))
     lesson = Lesson(
         role="teacher",
-        network=build(config.backbone, len(prepared.scale), config.pretrained, config.weights, config.train.seed),
-        objective=build_objective(NoneConfig(), supervised_term(prepared, config.supervised)),
-        teacher=None,
-        images=TrainingImages.of(prepared, config.views),
+        backbone=config.backbone,
+        phases=iter([Phase("train", network, objective, None, config.train)]),
+        images=TrainingImages.of(part, config.views),
         facts={"method": {"kind": "none"}, "pretrained": config.pretrained, **inputs},
     )
-    produce_network(out, prepared, lesson, config.train)
+    produce_network(out, part, lesson, config.train.seed)
     return step.finish(OUTPUTS, device=str(accelerator().device))

@@ -35,9 +35,8 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.errors import BookError
 from fibrokd.files import atomic_path, digest_bytes, digest_json, read_json, write_json
 from fibrokd.progress import say, track
-from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import Batch, TrainingImages, prefetch
-from fibrokd.training.objective import TeacherSignal
+from fibrokd.training.signals import LOGITS, TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
 
 FORMAT = 1
@@ -67,7 +66,12 @@ class BookConfig(Config):
 
 
 def write_book(
-    folder: Path, teacher: LiveTeacher, teacher_digest: str, prepared: Prepared, views: ViewSpec, config: BookConfig
+    folder: Path,
+    teacher: LiveTeacher,
+    teacher_digest: str,
+    images: TrainingImages,
+    prepared: Prepared,
+    config: BookConfig,
 ) -> list[str]:
     """Write a book; started again on the same folder, it goes on with the first view that is missing.
 
@@ -77,14 +81,13 @@ def write_book(
         folder: Run folder.
         teacher: The frozen teacher.
         teacher_digest: Digest of the teacher's record.
-        prepared: Data whose training split is answered, and nothing else.
-        views: Which views and which MixUp pairs.
+        images: Training images that are answered, and nothing else; their views and MixUp pairs.
+        prepared: Data they are of.
         config: Mode and number of views.
 
     Returns:
         Names of the files written.
     """
-    images = TrainingImages.of(prepared, views)
     parts = folder / PARTS
     for number in track(range(config.count), f"book ({config.mode})", config.count, "views"):
         part = parts / f"{number:05d}.npy"
@@ -107,20 +110,22 @@ class Book:
         logits: Raw teacher logits, memory-mapped, [V, N, K].
         mode: What they are answers to.
         digest: Digest of the book's record.
+        wrap: Read a trajectory again from its start when it ends.
     """
 
     logits: Float16[np.ndarray, "V N K"]
     mode: Mode
     digest: str
+    wrap: bool = False
 
     @classmethod
-    def open(cls, folder: Path, prepared: Prepared, views: ViewSpec, epochs: int, wrap: bool = False) -> Book:
+    def open(cls, folder: Path, images: TrainingImages, prepared: Prepared, epochs: int, wrap: bool = False) -> Book:
         """Open a book after checking that it belongs to this data, these views and this many epochs.
 
         Args:
             folder: Finished ``write-book`` folder.
-            prepared: Data the student learns from.
-            views: Views the student will see.
+            images: Training images and views that the student will see.
+            prepared: Data they are of.
             epochs: Epochs the student may train.
             wrap: Read a trajectory again from its start when it ends, instead of refusing.
 
@@ -130,7 +135,6 @@ class Book:
         """
         record = require(folder, "write-book")
         manifest = read_json(folder / "book.json")
-        images = TrainingImages.of(prepared, views)
         _check(folder, manifest, _manifest_of(images, prepared), images)
         mode: Mode = manifest["mode"]
         if mode == "trajectory" and epochs > manifest["views"] and not wrap:
@@ -139,7 +143,7 @@ class Book:
                 "Write a longer book, train fewer epochs, or set `wrap_book: true` to read it again from its start.",
             )
         logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
-        return cls(logits, mode, record.digest)
+        return cls(logits, mode, record.digest, wrap)
 
     def training_images(self, images: TrainingImages) -> TrainingImages:
         """Return ``images`` with the repetition that reading this book asks for."""
@@ -147,8 +151,19 @@ class Book:
             return dataclasses.replace(images, cycle=len(self.logits))
         return dataclasses.replace(images, view_period=len(self.logits) if self.mode == "pool" else None)
 
-    def signal(self, batch: Batch) -> TeacherSignal:
+    @property
+    def reach(self) -> int | None:
+        """Epochs for which it has answers; ``None`` without an end."""
+        return len(self.logits) if self.mode == "trajectory" and not self.wrap else None
+
+    @property
+    def caps(self) -> frozenset[str]:
+        """What is stored."""
+        return frozenset({LOGITS})
+
+    def signal(self, batch: Batch, needs: frozenset[str] = frozenset({LOGITS})) -> TeacherSignal:
         """Return the stored answers for ``batch``; no network runs."""
+        del needs
         view = batch.epoch % len(self.logits)
         device = batch.lam.device
         own = self._read(view, batch.index).to(device)

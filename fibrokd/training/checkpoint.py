@@ -47,6 +47,20 @@ def save_checkpoint(
         )
 
 
+def read_state(path: Path) -> dict[str, Any]:
+    """Return ``state`` as :func:`save_checkpoint` stored it, without loading a tensor.
+
+    Raises:
+        TrainingError: The file cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as stream:
+            state: dict[str, Any] = json.loads(stream.metadata()["fibrokd"])["state"]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise _unusable(path, error) from error
+    return state
+
+
 def load_checkpoint(path: Path, networks: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Restore what :func:`save_checkpoint` stored and return ``state``.
 
@@ -62,12 +76,16 @@ def load_checkpoint(path: Path, networks: Mapping[str, nn.Module], optimizer: to
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         _restore_optimizer(optimizer, tensors, header["groups"])
     except (OSError, SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise TrainingError(
-            f"The checkpoint {path} cannot be resumed ({str(error).splitlines()[0]}).",
-            "Delete the run folder and run the step again.",
-        ) from error
+        raise _unusable(path, error) from error
     state: dict[str, Any] = header["state"]
     return state
+
+
+def _unusable(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(
+        f"The checkpoint {path} cannot be resumed ({str(error).splitlines()[0]}).",
+        "Delete the run folder and run the step again.",
+    )
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: Any) -> None:

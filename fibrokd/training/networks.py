@@ -9,7 +9,7 @@ Shape letters: N batch, S side of the input, K stages, D width of the pooled vec
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -143,14 +143,14 @@ class StagingNetwork(nn.Module):
         logits = self.body.get_classifier()(self.dropout(pooled))
         return Outputs(logits, pooled, maps)
 
-    @property
-    def parameter_count(self) -> int:
-        """Number of trainable parameters, as the literature counts them."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
     def _tap_index(self, tap: str) -> int:
         reductions = [info["reduction"] for info in self.body.feature_info]
         return reductions.index(TAPS[tap])
+
+
+def parameter_count(network: nn.Module) -> int:
+    """Return the number of parameters, as the literature counts them."""
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def build(backbone: str, stages: int, pretrained: bool, weights: Path | None, seed: int) -> StagingNetwork:
@@ -182,32 +182,44 @@ def build(backbone: str, stages: int, pretrained: bool, weights: Path | None, se
     return network
 
 
-def save_network(folder: Path, network: StagingNetwork, card: Mapping[str, Any]) -> None:
+def save_network(folder: Path, network: nn.Module, backbone: str, card: Mapping[str, Any]) -> None:
     """Write ``weights.safetensors`` and ``card.json``; both atomically.
 
     Args:
         folder: Run folder.
         network: Network to save; its weights are stored in fp32.
-        card: Facts about the network; ``backbone``, ``stages`` and ``parameters`` are added here.
+        backbone: Key of :data:`BACKBONES` that it was made of.
+        card: Facts about the network; ``backbone`` and ``parameters`` are added here.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(folder / "weights.safetensors") as temporary:
         save_file(state, temporary)
-    facts = {"backbone": network.backbone_name, "parameters": network.parameter_count}
+    facts = {"backbone": backbone, "parameters": parameter_count(network)}
     write_json(folder / "card.json", {**facts, **card})
 
 
-def load_network(folder: Path) -> StagingNetwork:
+Reshape = Callable[[StagingNetwork, Mapping[str, torch.Size]], nn.Module]
+"""From a plain network, and the shapes of the stored tensors by name, to the network that has them."""
+
+
+def load_network(folder: Path, reshape: Reshape | None = None) -> nn.Module:
     """Load the network of a finished teacher or student folder, in eval mode on the CPU.
+
+    Args:
+        folder: Run folder.
+        reshape: What the method of a student makes of its backbone; by default nothing.
 
     Raises:
         WeightsError: Weights and card do not fit together.
         ArtifactError: A file is missing.
     """
     card = read_json(folder / "card.json")
-    network = StagingNetwork(card["backbone"], len(card["stages"]))
+    plain = StagingNetwork(card["backbone"], len(card["stages"]))
     try:
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        state = load_file(folder / "weights.safetensors")
+        shapes = {name: tensor.shape for name, tensor in state.items()}
+        network = plain if reshape is None else reshape(plain, shapes)
+        network.load_state_dict(state)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise WeightsError(
             f"{folder / 'weights.safetensors'} does not hold a {card['backbone']} for "

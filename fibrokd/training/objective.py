@@ -8,48 +8,48 @@ Shape letters: B batch, K stages.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from fibrokd.config import Config
+from fibrokd.errors import TrainingError
 from fibrokd.training.dataset import Batch
 from fibrokd.training.networks import Outputs
+from fibrokd.training.signals import TeacherSignal
 
 
 @dataclass(frozen=True)
-class TeacherSignal:
-    """What the teacher says about a batch; detached, raw logits.
-
-    Where the teacher saw the mixed pixels (live, trajectory book) there is only ``logits``. Where it saw the two
-    images of a pair separately (pool and static books) ``partner_logits`` and ``lam`` are set, and probabilities are
-    mixed after tempering.
+class Moment:
+    """Where a training phase stands.
 
     Args:
-        logits: Teacher logits of the mixed view, or of the image itself, [B, K].
-        partner_logits: Teacher logits of the MixUp partner, [B, K].
-        lam: MixUp coefficients, [B].
+        epoch: Epoch within the phase, 0-based.
+        epochs: Epochs of the phase.
+        within: Share of the epoch that is done, in [0, 1).
     """
 
-    logits: Float[Tensor, "B K"]
-    partner_logits: Float[Tensor, "B K"] | None = None
-    lam: Float[Tensor, " B"] | None = None
+    epoch: int
+    epochs: int
+    within: float = 0.0
 
-    def probabilities(self, kd_temperature: float) -> Float[Tensor, "B K"]:
-        """Return softmax(logits / T), mixed over the pair where the teacher saw its members separately."""
-        own = F.softmax(self.logits.float() / kd_temperature, dim=1)
-        if self.partner_logits is None or self.lam is None:
-            return own
-        partner = F.softmax(self.partner_logits.float() / kd_temperature, dim=1)
-        lam = self.lam[:, None]
-        return lam * own + (1 - lam) * partner
+    @property
+    def progress(self) -> float:
+        """Share of the phase that is done, in [0, 1)."""
+        return (self.epoch + self.within) / self.epochs
+
+    @property
+    def epoch_share(self) -> float:
+        """0 in the first epoch, 1 in the last: for coefficients that change once per epoch and must reach their end."""
+        return self.epoch / (self.epochs - 1) if self.epochs > 1 else 1.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Term:
     """One term of a loss: ``coefficient · Σ_i weights_i · values_i / Σ_i weights_i`` over the global batch.
 
     Args:
-        values: Per-sample values, [B].
+        values: Per-sample values, [B]; a relation between samples is one value, [1].
         weights: Per-sample weights, not negative, [B].
         coefficient: Factor of the reduced term.
     """
@@ -66,23 +66,64 @@ class Term:
     weights: Float[Tensor, " B"]
     coefficient: float = 1.0
 
+    @classmethod
+    def mean(cls, values: Float[Tensor, " B"], coefficient: float = 1.0) -> Term:
+        """Return a term in which every sample counts alike."""
+        return cls(values, torch.ones_like(values), coefficient)
 
-@runtime_checkable
-class Objective(Protocol):
-    """What the loop asks of a method: terms by name for one batch."""
+    @classmethod
+    def relation(cls, value: Float[Tensor, ""], coefficient: float = 1.0) -> Term:
+        """Return a term that is one number for the whole batch, such as a loss on distances between samples."""
+        return cls.mean(value[None], coefficient)
 
-    def __call__(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, progress: float
+
+class Objective(nn.Module, ABC):
+    """What the loop asks of a method: terms by name for one batch.
+
+    Modules that it holds (adapters between feature maps, say) are trained with the student, kept in its checkpoints,
+    and absent from what is exported.
+
+    Attributes:
+        needs: What it asks of the teacher, see :mod:`fibrokd.training.signals`; empty for none.
+        taps: Feature taps it asks of the student.
+    """
+
+    needs: frozenset[str] = frozenset()
+    taps: tuple[str, ...] = ()
+
+    def ask(self, network: nn.Module, batch: Batch) -> Outputs:
+        """Let the student answer; by default one pass over the images of the batch.
+
+        Args:
+            network: The student, or its wrapper in several processes.
+            batch: What it is shown.
+        """
+        outputs: Outputs = network(batch.images, self.taps)
+        return outputs
+
+    @abstractmethod
+    def forward(
+        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
         """Return the terms of the loss.
 
         Args:
-            outputs: Student's answer.
-            signal: Teacher's answer, if the objective needs one.
+            outputs: Student's answer to ``ask``.
+            signal: Teacher's answer, with everything of ``needs``; ``None`` where there is no teacher.
             batch: What both saw.
-            progress: Share of the training that is done, in [0, 1].
+            moment: Where the training stands.
         """
-        ...
+
+
+def expect_signal(signal: TeacherSignal | None, kind: str) -> TeacherSignal:
+    """Return the signal of a method that cannot do without.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    if signal is None:
+        raise TrainingError(f"Expected a teacher for method '{kind}', found none.", "Give `book` or `teacher`.")
+    return signal
 
 
 class SupervisedConfig(Config):

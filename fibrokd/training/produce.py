@@ -5,20 +5,21 @@ Trains, puts the best weights into ``weights.safetensors`` with their card, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import TrainingError
+from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
-from fibrokd.training.loop import Task, fit
-from fibrokd.training.networks import StagingNetwork, save_network
-from fibrokd.training.objective import Objective, SupervisedConfig, SupervisedTerm, class_weights
+from fibrokd.training.method import Phase
+from fibrokd.training.networks import save_network
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, class_weights
 from fibrokd.training.runtime import accelerator
-from fibrokd.training.settings import TrainConfig
-from fibrokd.training.teachers import TeacherSource
 
 OUTPUTS = ("card.json", "metrics.jsonl", "weights.safetensors")
 """Files of a network folder that enter its digest."""
@@ -30,60 +31,53 @@ class Lesson:
 
     Args:
         role: ``teacher`` or ``student``.
-        network: Freshly built network.
-        objective: Loss.
-        teacher: Source of teacher signals, or None.
+        backbone: Key of BACKBONES that it is made of.
+        phases: How it is trained.
         images: Training images and their views.
         facts: What the card should say beyond what the training itself knows.
+        export: From the trained network to what is kept.
     """
 
     role: str
-    network: StagingNetwork
-    objective: Objective
-    teacher: TeacherSource | None
+    backbone: str
+    phases: Iterator[Phase]
     images: TrainingImages
     facts: Mapping[str, Any]
+    export: Callable[[nn.Module], nn.Module] = lambda network: network
 
 
-def produce_network(folder: Path, prepared: Prepared, lesson: Lesson, config: TrainConfig) -> dict[str, Any]:
+def produce_network(folder: Path, prepared: Prepared, lesson: Lesson, seed: int) -> dict[str, Any]:
     """Train a network and write it to ``folder``; resumes what is there.
 
     Args:
         folder: Run folder.
         prepared: Data; validation rows select the best epoch.
         lesson: What to train.
-        config: Budget and optimiser.
+        seed: Seed of the training, for the card.
 
     Returns:
         The card that was written.
     """
-    rows = prepared.rows("val")
-    task = Task(
-        name=folder.name,
-        network=lesson.network,
-        objective=lesson.objective,
-        teacher=lesson.teacher,
-        images=lesson.images,
-        val_pixels=prepared.pixels[rows],
-        val_stages=prepared.stages[rows],
-    )
-    progress, runtime = fit(task, config, folder)
+    outcome = carry_out(folder, prepared, lesson.images, lesson.phases)
+    progress = outcome.progress
     best = progress.history[progress.best_epoch - 1]
+    network = lesson.export(outcome.network.cpu())
     card = {
         "role": lesson.role,
         "stages": list(prepared.scale.names),
         "preprocess": prepared.preprocess.as_json(),
-        "runtime": runtime.as_json(),
+        "runtime": outcome.runtime.as_json(),
         "epochs": progress.epoch,
         "best_epoch": progress.best_epoch,
+        "phases": list(outcome.phases),
         "validation": {"macro_f1": best["val_macro_f1"], "balanced_accuracy": best["val_balanced_accuracy"]},
         "training_images": len(lesson.images),
-        "seed": config.seed,
+        "seed": seed,
         "stamp": prepared.stamp,
         **lesson.facts,
     }
     if accelerator().is_main_process:
-        save_network(folder, lesson.network, card)
+        save_network(folder, network, lesson.backbone, card)
     accelerator().wait_for_everyone()
     return card
 

@@ -69,8 +69,7 @@ def build_schedule(config: TrainConfig, optimizer: torch.optim.Optimizer, steps:
     """Make the scheduler: one cycle is stepped every step, the plateau every epoch."""
     if isinstance(config.schedule, OneCycleConfig):
         total = steps * config.epochs
-        return OneCycleLR(
-            optimizer, config.learning_rate, total, pct_start=config.schedule.warm_up, cycle_momentum=False
-        )
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, peaks, total, pct_start=config.schedule.warm_up, cycle_momentum=False)
     c = config.schedule
     return ReduceLROnPlateau(optimizer, mode="max", factor=c.factor, patience=c.patience)

@@ -6,19 +6,22 @@ import pytest
 import torch
 
 from fibrokd.errors import TrainingError
-from fibrokd.methods import METHODS, build_objective
-from fibrokd.methods.kd import KdConfig
-from fibrokd.methods.none import NoneConfig
+from fibrokd.methods import METHODS
+from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.methods.none import NoneConfig, SupervisedOnly
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, TeacherSignal
+from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.signals import TeacherSignal
 from tests.training.test_objective import K, make_batch, value
 
+START = Moment(0, 1)
 SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.ones(K))
 
 
 def _loss(config, logits, teacher, batch):
     signal = None if teacher is None else TeacherSignal(teacher)
-    terms = build_objective(config, SUPERVISED)(Outputs(logits, logits, {}), signal, batch, 0.0)
+    objective = SupervisedOnly if isinstance(config, NoneConfig) else VanillaKd
+    terms = objective(config, SUPERVISED)(Outputs(logits, logits, {}), signal, batch, START)
     return sum(term.coefficient * value(term) for term in terms.values())
 
 
@@ -33,8 +36,8 @@ def teacher():
 
 
 def test_the_published_coefficients_weigh_0_4_hard_and_5_4_soft(student, teacher):
-    terms = build_objective(KdConfig(), SUPERVISED)(
-        Outputs(student, student, {}), TeacherSignal(teacher), make_batch(), 0.0
+    terms = VanillaKd(KdConfig(), SUPERVISED)(
+        Outputs(student, student, {}), TeacherSignal(teacher), make_batch(), START
     )
     assert terms["supervised"].coefficient == pytest.approx(0.4)
     assert terms["kd"].coefficient == pytest.approx(5.4)

@@ -31,7 +31,7 @@ def inputs(tmp_path_factory, network) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("release")
     write_prepared(root / "prepared")
     step = begin(root / "student", "distill", {}, {"prepared": Prepared.open(root / "prepared").record.digest})
-    save_network(root / "student", network, {"stages": ["F0", "F1", "F2", "F3", "F4"]})
+    save_network(root / "student", network, "tiny", {"stages": ["F0", "F1", "F2", "F3", "F4"]})
     step.finish(["weights.safetensors", "card.json"])
     step = begin(root / "assess", "assess", {}, {"student": read_record(root / "student").digest})
     test = {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}

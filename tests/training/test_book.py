@@ -37,7 +37,9 @@ def teacher():
 
 def _write(folder, prepared, teacher, **config):
     run = begin(folder, "write-book", {"test": config}, {})
-    run.finish(write_book(folder, teacher, "0" * 64, prepared, VIEWS, BookConfig(**config)))
+    run.finish(
+        write_book(folder, teacher, "0" * 64, TrainingImages.of(prepared, VIEWS), prepared, BookConfig(**config))
+    )
     return folder
 
 
@@ -47,7 +49,7 @@ def trajectory(prepared, teacher, tmp_path_factory):
 
 
 def test_a_trajectory_book_gives_the_live_teachers_loss_to_fp16_tolerance(prepared, teacher, trajectory):
-    book = Book.open(trajectory, prepared, VIEWS, epochs=3)
+    book = Book.open(trajectory, TrainingImages.of(prepared, VIEWS), prepared, epochs=3)
     images = book.training_images(TrainingImages.of(prepared, VIEWS))
     student = build("tiny", 5, False, None, 9).eval()
     steps = 0
@@ -70,7 +72,7 @@ def test_the_teacher_answers_each_view_once_and_reading_needs_no_forward_pass(pr
     folder = _write(tmp_path / "book", prepared, teacher, mode="pool", views=4)
     images = TrainingImages.of(prepared, VIEWS)
     assert teacher.forwards == 4 * len(images)
-    book = Book.open(folder, prepared, VIEWS, epochs=100)
+    book = Book.open(folder, TrainingImages.of(prepared, VIEWS), prepared, epochs=100)
     for batch in book.training_images(images).batches(0, 8):
         book.signal(batch)
     assert teacher.forwards == 4 * len(images)
@@ -78,7 +80,7 @@ def test_the_teacher_answers_each_view_once_and_reading_needs_no_forward_pass(pr
 
 def test_a_pool_book_mixes_the_stored_probabilities_of_the_pair(prepared, teacher, tmp_path):
     folder = _write(tmp_path / "book", prepared, teacher, mode="pool", views=2)
-    book = Book.open(folder, prepared, VIEWS, epochs=100)
+    book = Book.open(folder, TrainingImages.of(prepared, VIEWS), prepared, epochs=100)
     batch = next(book.training_images(TrainingImages.of(prepared, VIEWS)).batches(3, 6))
     signal = book.signal(batch)
     assert torch.equal(signal.logits, torch.from_numpy(book.logits[1, batch.index.numpy()].astype(np.float32)))
@@ -90,7 +92,7 @@ def test_a_pool_book_mixes_the_stored_probabilities_of_the_pair(prepared, teache
 
 def test_a_static_book_holds_the_answer_to_the_centre_view(prepared, teacher, tmp_path):
     folder = _write(tmp_path / "book", prepared, teacher, mode="static", views=7)
-    book = Book.open(folder, prepared, VIEWS, epochs=100)
+    book = Book.open(folder, TrainingImages.of(prepared, VIEWS), prepared, epochs=100)
     images = TrainingImages.of(prepared, VIEWS)
     centre = next(images.centred(len(images)))
     assert book.logits.shape == (1, len(images), 5)
@@ -104,7 +106,7 @@ def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(prepared, teacher,
     np.save(folder / "parts" / "00001.npy", np.load(trajectory / "logits.npy")[1])
     config = BookConfig(mode="trajectory", views=3)
     before = teacher.forwards
-    run.finish(write_book(folder, teacher, "0" * 64, prepared, VIEWS, config))
+    run.finish(write_book(folder, teacher, "0" * 64, TrainingImages.of(prepared, VIEWS), prepared, config))
     assert teacher.forwards - before == 2 * len(TrainingImages.of(prepared, VIEWS))
     assert (folder / "logits.npy").read_bytes() == (trajectory / "logits.npy").read_bytes()
 
@@ -119,19 +121,19 @@ def test_a_killed_writer_goes_on_and_ends_with_the_same_bytes(prepared, teacher,
 )
 def test_a_student_with_other_views_is_refused(prepared, trajectory, views):
     with pytest.raises(BookError, match="other views"):
-        Book.open(trajectory, prepared, views, epochs=3)
+        Book.open(trajectory, TrainingImages.of(prepared, views), prepared, epochs=3)
 
 
 def test_a_student_on_other_data_is_refused(trajectory, tmp_path):
     other = Prepared.open(write_prepared(tmp_path / "p", patients=50, seed=1))
     with pytest.raises(BookError, match="another prepared folder"):
-        Book.open(trajectory, other, VIEWS, epochs=3)
+        Book.open(trajectory, TrainingImages.of(other, VIEWS), other, epochs=3)
 
 
 def test_a_student_that_trains_longer_than_the_book_is_refused_unless_it_may_wrap(prepared, trajectory):
     with pytest.raises(BookError, match="holds 3 epochs"):
-        Book.open(trajectory, prepared, VIEWS, epochs=4)
-    book = Book.open(trajectory, prepared, VIEWS, epochs=4, wrap=True)
+        Book.open(trajectory, TrainingImages.of(prepared, VIEWS), prepared, epochs=4)
+    book = Book.open(trajectory, TrainingImages.of(prepared, VIEWS), prepared, epochs=4, wrap=True)
     images = book.training_images(TrainingImages.of(prepared, VIEWS))
     first, again = next(images.batches(0, 4)), next(images.batches(3, 4))
     assert torch.equal(first.images, again.images)
@@ -144,7 +146,7 @@ def test_a_flipped_byte_is_found(prepared, teacher, tmp_path):
     data[-1] ^= 1
     (folder / "logits.npy").write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match="altered"):
-        Book.open(folder, prepared, VIEWS, epochs=3)
+        Book.open(folder, TrainingImages.of(prepared, VIEWS), prepared, epochs=3)
 
 
 def test_a_diverged_teacher_is_refused(prepared, tmp_path):

@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import TrainingError
-from fibrokd.methods import build_objective
-from fibrokd.methods.kd import KdConfig
-from fibrokd.methods.none import NoneConfig
+from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.methods.none import NoneConfig, SupervisedOnly
 from fibrokd.training import loop
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import TrainingImages
@@ -35,10 +34,11 @@ def prepared(tmp_path_factory):
 
 def make_task(prepared, method=None, teacher=None, backbone="tiny"):
     rows = prepared.rows("val")
+    supervised = supervised_term(prepared, SupervisedConfig())
     return Task(
         name="test",
         network=build(backbone, 5, False, None, 0),
-        objective=build_objective(method or NoneConfig(), supervised_term(prepared, SupervisedConfig())),
+        objective=SupervisedOnly(NoneConfig(), supervised) if method is None else VanillaKd(method, supervised),
         teacher=teacher,
         images=TrainingImages.of(prepared, ViewSpec()),
         val_pixels=prepared.pixels[rows],
@@ -119,7 +119,7 @@ def test_the_best_epoch_is_kept_not_the_last(prepared, tmp_path, monkeypatch):
     weights = []
 
     def validate(self):
-        weights.append({k: v.clone() for k, v in self.network.state_dict().items()})
+        weights.append({k: v.clone() for k, v in self.trainee.network.state_dict().items()})
         return {"val_macro_f1": next(scores), "val_balanced_accuracy": 0.0}
 
     monkeypatch.setattr(loop.Trainer, "validate", validate)

@@ -7,13 +7,21 @@ from safetensors.torch import save_file
 
 from fibrokd.errors import ConfigError, WeightsError
 from fibrokd.training import networks
-from fibrokd.training.networks import BACKBONES, TAPS, StagingNetwork, build, load_network, save_network
+from fibrokd.training.networks import (
+    BACKBONES,
+    TAPS,
+    StagingNetwork,
+    build,
+    load_network,
+    parameter_count,
+    save_network,
+)
 
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_every_backbone_has_its_published_size_and_answers(name):
     network = build(name, 5, False, None, 0).eval()
-    assert network.parameter_count == BACKBONES[name].parameters
+    assert parameter_count(network) == BACKBONES[name].parameters
     with torch.inference_mode():
         answer = network(torch.rand(2, 1, 64, 64), taps=("s8", "s16"))
     assert answer.logits.shape == (2, 5)
@@ -80,13 +88,13 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
 
 def test_a_saved_network_answers_the_same(tmp_path):
     network = build("tiny", 5, False, None, 0).eval()
-    save_network(tmp_path, network, {"stages": ["F0", "F1", "F2", "F3", "F4"]})
+    save_network(tmp_path, network, "tiny", {"stages": ["F0", "F1", "F2", "F3", "F4"]})
     image = torch.rand(2, 1, 32, 32)
     assert torch.equal(load_network(tmp_path)(image).logits, network(image).logits)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
-    save_network(tmp_path, build("tiny", 5, False, None, 0), {"stages": ["F0", "F1", "F2", "F3", "F4"]})
+    save_network(tmp_path, build("tiny", 5, False, None, 0), "tiny", {"stages": ["F0", "F1", "F2", "F3", "F4"]})
     text = (tmp_path / "card.json").read_text().replace("tiny", "resnet18")
     (tmp_path / "card.json").write_text(text)
     with pytest.raises(WeightsError, match="does not hold a resnet18"):

@@ -11,10 +11,10 @@ from fibrokd.training.dataset import Batch
 from fibrokd.training.objective import (
     SupervisedConfig,
     SupervisedTerm,
-    TeacherSignal,
     class_weights,
     soft_kl,
 )
+from fibrokd.training.signals import TeacherSignal
 
 K = 5
 
