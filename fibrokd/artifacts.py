@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fibrokd.errors import ArtifactError
+from fibrokd.errors import ArtifactError, BusyError
 from fibrokd.files import TEMPORARY, digest_file, digest_json, read_json, write_json
 
 RECORD = "record.json"
@@ -203,7 +203,7 @@ class _Lock:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ArtifactError(
+            raise BusyError(
                 f"Expected nobody else at work in {folder}, found another process that holds it.",
                 "Wait until it has finished, or choose another OUT.",
             ) from error

@@ -34,6 +34,9 @@ STEPS = {
     "prepare": Step("prepare", "PrepareConfig", "Read images, group them, split them, and judge whether they leak."),
     "teach": Step("teach", "TeachConfig", "Train a teacher.", several_processes=True),
     "write-book": Step("write_book", "WriteBookConfig", "Let the teacher answer every training view once."),
+    "compare-views": Step(
+        "compare_views", "CompareViewsConfig", "How steady a teacher is under different augmentation policies."
+    ),
     "distill": Step(
         "distill", "DistillConfig", "Train a student from a book, a live teacher, or neither.", several_processes=True
     ),
@@ -108,6 +111,29 @@ def bedside(
     from fibrokd.pipeline.app import launch
 
     raise typer.Exit(launch(bundle, port))
+
+
+@cli.command()
+def study(
+    config: Annotated[Path, typer.Argument(help="YAML file; see configs/study/.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="Folder of the study: new, or one to go on with.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Override one key: --set a.b=value. Repeatable.")
+    ] = None,
+    resume_from: Annotated[
+        Path | None, typer.Option(help="Folder with results of this study; they are not trained again.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Begin no further cell after so many minutes.")] = None,
+) -> None:
+    """Compare methods over students, seeds and training fractions; teachers and books are shared."""
+    from fibrokd.config import load_config
+    from fibrokd.pipeline import study as command
+    from fibrokd.pipeline.study_plan import StudyConfig
+
+    changes = list(overrides or [])
+    changes += [f"resume_from={json.dumps(str(resume_from))}"] if resume_from is not None else []
+    changes += [f"minutes={minutes}"] if minutes is not None else []
+    command.run(load_config(config, StudyConfig, changes), out)
 
 
 @cli.command()

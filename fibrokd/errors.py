@@ -5,6 +5,7 @@
     FibroKDError                 anything a user can act on; the command line prints it in two lines and exits 2
     ├── ConfigError              a configuration file or a --set override is wrong
     ├── ArtifactError            a run folder is missing, unfinished, altered, or made with another configuration
+    │   └── BusyError            another process is at work in it
     ├── InputError               what the user brought cannot be used
     │   ├── UnreadableImageError one file cannot be decoded; carries a machine-readable ``reason``
     │   ├── LabelError           stages or label tables cannot be understood
@@ -44,6 +45,10 @@ class ConfigError(FibroKDError):
 
 class ArtifactError(FibroKDError):
     """A run folder is missing, unfinished, altered, or was made with another configuration."""
+
+
+class BusyError(ArtifactError):
+    """Another process is at work in a run folder."""
 
 
 class InputError(FibroKDError):

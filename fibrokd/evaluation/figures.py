@@ -64,12 +64,50 @@ def curves_uri(curves: Mapping[str, Curve], label: str) -> str:
             )
         _label(axes, label)
         figure.legend(loc="outside lower center", ncols=1, fontsize=9)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        return "data:image/svg+xml;base64," + base64.b64encode(_svg(figure).encode()).decode()
+
+
+Point = tuple[int | float, int | float, int | float, int | float]
+"""(horizontal, vertical, low, high)."""
+
+
+def scatter_svg(points: Mapping[str, Point], across: str, label: str) -> str:
+    """Return a chart of numbered points with intervals as SVG text; the legend says which is which.
+
+    Args:
+        points: Title → place and vertical bounds.
+        across: Label of the horizontal axis.
+        label: Label of the vertical axis.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 5.2 + 0.1 * len(points)), layout="constrained")
+        axes = figure.subplots()
+        for rank, (title, (x, y, low, high)) in enumerate(points.items()):
+            colour, _, marker = _LINES[rank % len(_LINES)]
+            reach = [[max(0.0, y - low)], [max(0.0, high - y)]]
+            axes.errorbar(
+                [x],
+                [y],
+                yerr=reach,
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                capsize=2,
+                label=f"{rank + 1} {title}",
+            )
+            axes.annotate(str(rank + 1), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        axes.set_xlabel(across)
+        axes.set_ylabel(label)
+        figure.legend(loc="outside right upper", fontsize=8)
+        return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    """Text of a figure: no date, no version, no prolog that names a DTD on the web."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = stream.getvalue()
-    svg = svg[svg.index("<svg") :]  # the prolog names a DTD on the web
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+    return re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
 
 
 def picture_uri(pixels: UInt8[np.ndarray, "S S"], side: int = PICTURE_SIDE) -> str:

@@ -9,6 +9,7 @@ Shape letters: N images, K stages.
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,6 +121,45 @@ def write_predictions(path: Path, predictions: Sequence[Predictions]) -> None:
     table = pd.concat([_as_table(part) for part in predictions])
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.9g", lineterminator="\n")
+
+
+def write_answers(path: Path, answers: Predictions) -> None:
+    """Write the answers of one network alone, compressed: what a study keeps of it. Equal answers give equal bytes.
+
+    Args:
+        path: File to write, ``.csv.gz``.
+        answers: Answers; network and split are not stored.
+    """
+    table = _as_table(answers).drop(columns=["network", "split"])
+    text = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))  # no time in the header
+
+
+def read_answers(path: Path, scale: StageScale, network: str, split: str = "test") -> Predictions:
+    """Read what :func:`write_answers` wrote.
+
+    Args:
+        path: The file.
+        scale: Its stage scale.
+        network: What to call the network.
+        split: Split of its images.
+
+    Raises:
+        ArtifactError: There is no such file, or it is no table of this scale.
+        TableError: Rows break the schema.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        truth = table["stage"].map({name: k for k, name in enumerate(scale.names)}).fillna(-1).to_numpy(dtype=np.int64)
+        probabilities = table[[f"p_{name}" for name in scale.names]].astype(np.float64).to_numpy()
+        keys, groups = tuple(table["image_id"]), tuple(table["group"])
+    except (OSError, EOFError, KeyError, ValueError) as error:
+        raise ArtifactError(
+            f"Expected answers to {', '.join(scale.names)} at {path}, found none ({type(error).__name__}).",
+            "Train the cell again: remove its files from results/.",
+        ) from error
+    return Predictions(network, split, keys, groups, truth, probabilities, scale)
 
 
 def _as_table(part: Predictions) -> pd.DataFrame:
