@@ -137,10 +137,20 @@ def study(
 
 
 @cli.command()
-def methods(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False) -> None:
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/methods.md.")] = False,
+    study: Annotated[Path | None, typer.Option(help="study.json whose figures the page shows.")] = None,
+) -> None:
     """List the distillation methods, with the grade of evidence behind each."""
     from fibrokd.methods import METHODS
 
+    if markdown:
+        from fibrokd.files import read_json
+        from fibrokd.pipeline.methods_page import methods_page
+
+        print(methods_page(METHODS, read_json(study) if study is not None else None))
+        return
     rows: list[dict[str, Any]] = [
         {"kind": spec.kind, "title": spec.title, "grades": spec.grades, "reference": spec.reference}
         for spec in METHODS.values()

@@ -5,19 +5,31 @@ from pathlib import Path
 import pytest
 
 from fibrokd.config import load_config
+from fibrokd.pipeline.distill import StudentPlan
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.pipeline.run import RunConfig
+from fibrokd.pipeline.study_plan import StudyConfig
 
 ROOT = Path(__file__).parents[1] / "configs"
-KINDS = {"phantom": PhantomConfig, "prepare": PrepareConfig, "smoke": RunConfig, "": RunConfig}
+KINDS = {
+    "phantom": PhantomConfig,
+    "prepare": PrepareConfig,
+    "smoke": RunConfig,
+    "methods": StudentPlan,
+    "study": StudyConfig,
+    "": RunConfig,
+}
+# Files of the study folder that are not studies say what they are in their names.
+NAMED = {"cohort.yaml": PhantomConfig, "prepare.yaml": PrepareConfig}
 FILES = sorted(ROOT.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(ROOT)) for p in FILES])
 def test_every_configuration_is_valid(path):
     folder = "" if path.parent == ROOT else path.relative_to(ROOT).parts[0]
-    assert isinstance(load_config(path, KINDS[folder]), KINDS[folder])
+    kind = NAMED.get(path.name, KINDS[folder])
+    assert isinstance(load_config(path, kind), kind)
 
 
 def test_the_paper_configuration_is_the_published_recipe():

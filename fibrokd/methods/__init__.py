@@ -11,12 +11,59 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from torch import nn
 
+from fibrokd.config import parse_config
 from fibrokd.files import read_json
-from fibrokd.methods import kd, none
+from fibrokd.methods import (
+    book_kd,
+    ccd,
+    ccskd,
+    class_specialised,
+    cons_kd,
+    csc_ace,
+    defective_kd,
+    dil,
+    extractive,
+    graft_multi_teacher,
+    kd,
+    kd_explainer,
+    kddp,
+    none,
+    ordinal_kd,
+    qdnn_gslr,
+    reversed_kd,
+    self_knowledge_ls,
+    tf_kd_reg,
+    tf_kd_self,
+    uncertainty_kd,
+    vam,
+)
 from fibrokd.training.method import MethodConfig, MethodSpec
 from fibrokd.training.networks import StagingNetwork, load_network
 
-_MODULES = (none, kd)
+_MODULES = (
+    none,
+    kd,
+    book_kd,
+    kd_explainer,
+    vam,
+    reversed_kd,
+    defective_kd,
+    tf_kd_self,
+    tf_kd_reg,
+    csc_ace,
+    dil,
+    self_knowledge_ls,
+    kddp,
+    uncertainty_kd,
+    qdnn_gslr,
+    ccd,
+    cons_kd,
+    extractive,
+    graft_multi_teacher,
+    ccskd,
+    class_specialised,
+    ordinal_kd,
+)
 
 METHODS: Mapping[str, MethodSpec] = {module.METHOD.kind: module.METHOD for module in _MODULES}
 """Every method by kind."""
@@ -44,6 +91,6 @@ def open_network(folder: Path) -> nn.Module:
     spec = METHODS[method["kind"]]
 
     def reshape(network: StagingNetwork, shapes: Mapping[str, Any]) -> nn.Module:
-        return spec.rebuild(network, spec.config.model_validate(method), shapes)
+        return spec.rebuild(network, parse_config(method, spec.config), shapes)
 
     return load_network(folder, reshape)

@@ -175,5 +175,7 @@ def _latency_ms(network: nn.Module, prepared: Prepared, repeats: int) -> float:
         return round(median_milliseconds(lambda: network(image), repeats), 2)
 
 
-def _curve(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+def _curve(folder: Path) -> list[dict[str, int | float]]:
+    """What can be drawn of metrics.jsonl: the numbers of every epoch."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [{name: value for name, value in line.items() if isinstance(value, int | float)} for line in lines]

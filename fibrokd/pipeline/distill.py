@@ -16,6 +16,7 @@ from fibrokd.methods.kd import KdConfig
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.ledger import measured
 from fibrokd.training.method import MethodSpec, Workshop
 from fibrokd.training.networks import BackboneName, StagingNetwork, build
 from fibrokd.training.objective import SupervisedConfig
@@ -118,8 +119,10 @@ def run(config: DistillConfig, out: Path) -> Record:
             **inputs,
         },
         export=lambda network: spec.export(network, config.method),
+        describe=lambda network: spec.facts(network, config.method),
     )
-    produce_network(out, part, lesson, config.train.seed)
+    with measured(out, accelerator().device, sources):
+        produce_network(out, part, lesson, config.train.seed)
     return step.finish(OUTPUTS, device=str(accelerator().device))
 
 

@@ -104,7 +104,7 @@ def run(config: RunConfig, out: Path) -> int:
     prepared, teacher, book = out / "prepared", out / "teacher", out / "book"
     root = _prepare(config, out)
     _banner("teach")
-    teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1})
+    teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1, "joint": None})
     teach.run(_made(teach.TeachConfig, config.teacher, prepared=prepared, views=teacher_views), teacher)
     if any("book" in _knowledge(plan, book, teacher) for plan in config.students.values()):
         _banner("write-book")

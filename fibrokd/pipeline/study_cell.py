@@ -53,7 +53,7 @@ class Bench:
         part = Selection(fraction=selection.fraction, seed=selection.seed)
         folder = self.out / "teachers" / f"{name}-f{selection.fraction:g}"
         plan = self.config.teachers[name].model_copy(update={"selection": part})
-        views = self.config.views.model_copy(update={"seed": self.config.views.seed + 1})
+        views = self.config.views.model_copy(update={"seed": self.config.views.seed + 1, "joint": None})
         settings = {field: getattr(plan, field) for field in type(plan).model_fields}
         _patiently(lambda: teach.run(teach.TeachConfig(**settings, prepared=self.prepared.folder, views=views), folder))
         return folder

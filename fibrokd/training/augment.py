@@ -17,7 +17,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -27,6 +27,7 @@ from pydantic import Field
 from fibrokd.config import Config
 from fibrokd.data import operations
 from fibrokd.files import digest_json
+from fibrokd.training.joint import JointSpec, JointView, draw_joint
 
 # Read at import: without it albumentations asks the package index for its latest version.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -76,6 +77,16 @@ class ViewSpec(Config):
     mixup_alpha: Annotated[float, Field(ge=0, le=4)] = 0.2
     """MixUp coefficients are Beta(alpha, alpha); 0 switches MixUp off. Zhang et al., ICLR 2018, arXiv:1710.09412."""
 
+    joint: Annotated[JointSpec | None, Field(exclude_if=lambda joint: joint is None)] = None
+    """Show every image twice, one row after the other: its view, and the same view after joint augmentation (paired
+    views, for method ``ccd``); a batch size counts rows. ``null``: once. Absent from records where it is ``null``, so
+    that books without pairs stay valid."""
+
+    @property
+    def variants(self) -> int:
+        """Rows that every image gives in an epoch."""
+        return 1 if self.joint is None else 2
+
     @property
     def digest(self) -> str:
         """Digest of everything that decides a view."""
@@ -94,6 +105,7 @@ class View:
         gain_db: Change of receive gain, dB.
         gamma: Exponent of the grey map.
         tgc_db: Tilt of the time-gain compensation, dB at the deepest row.
+        joint: Joint augmentation on top: its geometry is composed with this one's, its tones come last.
     """
 
     flip: bool = False
@@ -103,6 +115,7 @@ class View:
     gain_db: float = 0.0
     gamma: float = 1.0
     tgc_db: float = 0.0
+    joint: JointView | None = None
 
 
 CENTRE_VIEW = View()
@@ -115,8 +128,23 @@ def keyed_generator(*key: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
-def draw_view(spec: ViewSpec, image_id: str, epoch: int) -> View:
-    """Draw the view of one image in one epoch; a pure function of its arguments."""
+def draw_view(spec: ViewSpec, image_id: str, epoch: int, variant: int = 0) -> View:
+    """Draw the view of one image in one epoch; a pure function of its arguments.
+
+    Args:
+        spec: Ranges.
+        image_id: The image.
+        epoch: The epoch.
+        variant: 1 for the same view with joint augmentation.
+    """
+    view = _draw_plain(spec, image_id, epoch)
+    if variant == 0 or spec.joint is None:
+        return view
+    joint = draw_joint(spec.joint, keyed_generator("joint", spec.seed, image_id, epoch))
+    return view if joint == JointView() else replace(view, joint=joint)
+
+
+def _draw_plain(spec: ViewSpec, image_id: str, epoch: int) -> View:
     ranges = spec.augment
     if ranges is None:
         return CENTRE_VIEW
@@ -146,7 +174,8 @@ def apply_view(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray
         return pixels.copy()
     moved = _move(operations.flip(pixels) if view.flip else pixels, view)
     toned = operations.gamma(operations.gain(moved, view.gain_db), view.gamma)
-    return operations.tgc_tilt(toned, view.tgc_db)
+    tilted = operations.tgc_tilt(toned, view.tgc_db)
+    return tilted if view.joint is None else view.joint.tone(tilted)
 
 
 def epoch_order(spec: ViewSpec, epoch: int, count: int) -> Int[np.ndarray, " N"]:
@@ -178,9 +207,10 @@ def _move(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray, "S 
     centre = (side - 1) / 2
     matrix = cv2.getRotationMatrix2D((centre, centre), view.angle, view.scale)
     matrix[:, 2] += np.array(view.shift) * side
+    square = np.vstack([matrix, [0.0, 0.0, 1.0]])
     moved: np.ndarray = geometric.warp_affine(
         pixels,
-        matrix=np.vstack([matrix, [0.0, 0.0, 1.0]]),
+        matrix=square if view.joint is None else view.joint.matrix(side) @ square,
         interpolation=cv2.INTER_CUBIC,
         fill=0,
         border_mode=cv2.BORDER_CONSTANT,

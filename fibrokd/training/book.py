@@ -1,7 +1,8 @@
 """The book: a teacher's answers per (image, view), written once and read by any number of students.
 
 Because every view is a pure function of its key, a book holds no pixels: only raw logits in fp16, from which targets
-at any temperature can be made. Three modes, which are different methods:
+at any temperature can be made, and what else methods ask for (:mod:`fibrokd.training.stores`). Three modes, which are
+different methods:
 
 * ``trajectory``: the teacher's answer to the *mixed* view of every (image, epoch): exactly what a live teacher
   would have said.
@@ -18,31 +19,32 @@ Shape letters: V views, N training images, K stages, B batch, S side.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float16
-from pydantic import Field
+from pydantic import Field, field_validator, model_serializer
 from torch.utils.flop_counter import FlopCounterMode
 
 from fibrokd.artifacts import require
-from fibrokd.config import Config
+from fibrokd.config import Config, parse_config
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import BookError
-from fibrokd.files import atomic_path, digest_bytes, digest_json, read_json, write_json
+from fibrokd.files import atomic_path, read_json, write_json
 from fibrokd.progress import say, track
+from fibrokd.training.book_manifest import check, manifest
 from fibrokd.training.dataset import Batch, TrainingImages, prefetch
-from fibrokd.training.signals import LOGITS, TeacherSignal
+from fibrokd.training.dropout import Thinning, passes
+from fibrokd.training.ledger import measured
+from fibrokd.training.signals import LOGITS, UNCERTAINTY, TeacherSignal
+from fibrokd.training.stores import answers, assemble, known_stores, part_file, store_file, unpack
 from fibrokd.training.teachers import LiveTeacher
 
-FORMAT = 1
 PARTS = "parts"
-CHECKED_IMAGES = 64
-"""Mixed tensors whose pixels are digested: detects drift of decoders and interpolation between machines."""
 
 Mode = Literal["trajectory", "pool", "static"]
 
@@ -59,10 +61,35 @@ class BookConfig(Config):
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Images per teacher forward pass; no part of the content."""
 
+    stores: tuple[str, ...] = ()
+    """What is stored beside logits: ``pooled``, ``gaps:s4`` … (means over a feature map), ``uncertainty``. MixUp
+    cannot mix it afterwards, so with MixUp only a trajectory holds it."""
+
+    thinning: Thinning = Thinning()
+    """Dropout masks behind ``uncertainty``."""
+
+    _stores = field_validator("stores")(known_stores)
+
+    @model_serializer(mode="wrap")
+    def _as_ever_without_stores(self, serialize: Callable[[BookConfig], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out what does not bear on the content, so that a book of logits keeps the digest it always had."""
+        data = serialize(self)
+        for name, matters in (("stores", bool(self.stores)), ("thinning", UNCERTAINTY in self.stores)):
+            if not matters:
+                data.pop(name, None)
+        return data
+
     @property
     def count(self) -> int:
         """Number of views that are stored per image."""
         return 1 if self.mode == "static" else self.views
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What of it the manifest tells."""
+        data = self.as_json()
+        beside: dict[str, Any] = {name: data[name] for name in ("stores", "thinning") if name in data}
+        return {"mode": self.mode, "views": self.count, **beside}
 
 
 def write_book(
@@ -87,19 +114,26 @@ def write_book(
 
     Returns:
         Names of the files written.
+
+    Raises:
+        BookError: The teacher's answers cannot be stored.
     """
+    _check_mixing(config, images)
+    teacher = teacher.with_thinning(config.thinning) if UNCERTAINTY in config.stores else teacher
     parts = folder / PARTS
-    for number in track(range(config.count), f"book ({config.mode})", config.count, "views"):
-        part = parts / f"{number:05d}.npy"
-        if not part.exists():
-            _write_part(part, teacher, images, number, config)
+    with measured(folder, teacher.device, [teacher]):
+        for number in track(range(config.count), f"book ({config.mode})", config.count, "views"):
+            part = parts / f"{number:05d}.npy"
+            if not part.exists():
+                _write_part(part, teacher, images, number, config)
     names = [parts / f"{number:05d}.npy" for number in range(config.count)]
     logits = np.stack([np.load(name, allow_pickle=False) for name in names])
     with atomic_path(folder / "logits.npy") as temporary:
         np.save(temporary, logits)
-    write_json(folder / "book.json", _manifest(images, teacher_digest, prepared, config))
-    write_json(folder / "ledger.json", _ledger(logits, teacher, images))
-    return ["book.json", "ledger.json", "logits.npy"]
+    files = [assemble(folder, names, store) for store in config.stores]
+    write_json(folder / "book.json", manifest(images, teacher_digest, prepared, config.content))
+    write_json(folder / "ledger.json", _ledger(folder, ["logits.npy", *files], teacher, images, config))
+    return ["book.json", "ledger.json", "logits.npy", *files]
 
 
 @dataclass(frozen=True)
@@ -111,12 +145,16 @@ class Book:
         mode: What they are answers to.
         digest: Digest of the book's record.
         wrap: Read a trajectory again from its start when it ends.
+        stores: What it holds beside logits, memory-mapped, by name.
+        thinning: Dropout masks behind ``uncertainty``.
     """
 
     logits: Float16[np.ndarray, "V N K"]
     mode: Mode
     digest: str
     wrap: bool = False
+    stores: Mapping[str, Float16[np.ndarray, "V N D"]] = field(default_factory=dict)
+    thinning: Thinning | None = None
 
     @classmethod
     def open(cls, folder: Path, images: TrainingImages, prepared: Prepared, epochs: int, wrap: bool = False) -> Book:
@@ -134,16 +172,18 @@ class Book:
             ArtifactError: A file is missing or altered.
         """
         record = require(folder, "write-book")
-        manifest = read_json(folder / "book.json")
-        _check(folder, manifest, _manifest_of(images, prepared), images)
-        mode: Mode = manifest["mode"]
-        if mode == "trajectory" and epochs > manifest["views"] and not wrap:
+        facts = read_json(folder / "book.json")
+        check(folder, facts, images, prepared)
+        mode: Mode = facts["mode"]
+        if mode == "trajectory" and epochs > facts["views"] and not wrap:
             raise BookError(
-                f"{folder} holds {manifest['views']} epochs, the student may train {epochs}.",
+                f"{folder} holds {facts['views']} epochs, the student may train {epochs}.",
                 "Write a longer book, train fewer epochs, or set `wrap_book: true` to read it again from its start.",
             )
         logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
-        return cls(logits, mode, record.digest, wrap)
+        stores = {name: np.load(store_file(folder, name), mmap_mode="r") for name in facts.get("stores", ())}
+        thinning = parse_config(facts["thinning"], Thinning) if "thinning" in facts else None
+        return cls(logits, mode, record.digest, wrap, stores, thinning)
 
     def training_images(self, images: TrainingImages) -> TrainingImages:
         """Return ``images`` with the repetition that reading this book asks for."""
@@ -159,20 +199,35 @@ class Book:
     @property
     def caps(self) -> frozenset[str]:
         """What is stored."""
-        return frozenset({LOGITS})
+        return frozenset({LOGITS, *self.stores})
+
+    def with_thinning(self, thinning: Thinning) -> Book:
+        """Return the book, if its uncertainty is that of these masks or if it holds none.
+
+        Raises:
+            BookError: It is that of others.
+        """
+        if self.thinning is not None and self.thinning != thinning:
+            raise BookError(
+                f"Expected a book whose uncertainty is that of {thinning.as_json()}, found {self.thinning.as_json()}.",
+                "Set the method's `thinning` to the book's, or write another book.",
+            )
+        return self
 
     def signal(self, batch: Batch, needs: frozenset[str] = frozenset({LOGITS})) -> TeacherSignal:
         """Return the stored answers for ``batch``; no network runs."""
-        del needs
         view = batch.epoch % len(self.logits)
         device = batch.lam.device
-        own = self._read(view, batch.index).to(device)
+        own = self._read(self.logits, view, batch.index).to(device)
+        extras = {name: self._read(self.stores[name], view, batch.index).to(device) for name in needs - {LOGITS}}
         if self.mode == "trajectory":
-            return TeacherSignal(own)
-        return TeacherSignal(own, self._read(view, batch.partner_index).to(device), batch.lam)
+            return unpack(TeacherSignal(own), extras)
+        partner = self._read(self.logits, view, batch.partner_index).to(device)
+        return unpack(TeacherSignal(own, partner, batch.lam), extras)
 
-    def _read(self, view: int, index: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(self.logits[view, index.cpu().numpy()].astype(np.float32))
+    @staticmethod
+    def _read(stored: Float16[np.ndarray, "V N D"], view: int, index: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(stored[view, index.cpu().numpy()].astype(np.float32))
 
 
 def count_macs(network: torch.nn.Module, side: int) -> int:
@@ -184,19 +239,29 @@ def count_macs(network: torch.nn.Module, side: int) -> int:
 
 
 def _write_part(part: Path, teacher: LiveTeacher, images: TrainingImages, number: int, config: BookConfig) -> None:
-    logits: np.ndarray | None = None
+    found: dict[str, np.ndarray] = {}
     for batch in prefetch(_batches(images, number, config)):
-        answer = teacher.signal(batch).logits.cpu().numpy()
-        if logits is None:
-            logits = np.empty((len(images), answer.shape[1]), np.float16)
-        logits[batch.index.numpy()] = answer
-    if logits is None or not np.isfinite(logits).all():
+        for name, values in answers(teacher, batch, config.stores).items():
+            stored = found.setdefault(name, np.empty((len(images), values.shape[1]), np.float16))
+            stored[batch.index.numpy()] = values
+    unfit = [name for name, values in found.items() if not np.isfinite(values).all()]
+    if unfit or not found:
         raise BookError(
-            f"The teacher's logits of view {number} do not fit fp16 or are not finite.",
+            f"The teacher's {' and '.join(unfit)} of view {number} do not fit fp16 or are not finite.",
             "Look at the teacher's card: a diverged teacher must not be distilled.",
         )
-    with atomic_path(part) as temporary:
-        np.save(temporary, logits)
+    for name in [*config.stores, LOGITS]:  # a part that has its logits is whole
+        with atomic_path(part_file(part, name)) as temporary:
+            np.save(temporary, found[name])
+
+
+def _check_mixing(config: BookConfig, images: TrainingImages) -> None:
+    if config.stores and config.mode != "trajectory" and images.views.mixup_alpha > 0:
+        raise BookError(
+            f"Expected a trajectory book for {', '.join(config.stores)}, found mode '{config.mode}' with MixUp: what "
+            "a teacher says about two images cannot be mixed into what it would say about their mixture.",
+            "Set `mode: trajectory`, or switch MixUp off (`views.mixup_alpha: 0`).",
+        )
 
 
 def _batches(images: TrainingImages, number: int, config: BookConfig) -> Iterator[Batch]:
@@ -207,62 +272,18 @@ def _batches(images: TrainingImages, number: int, config: BookConfig) -> Iterato
     return images.centred(config.batch_size)
 
 
-def _manifest(images: TrainingImages, teacher_digest: str, prepared: Prepared, config: BookConfig) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "mode": config.mode,
-        "views": config.count,
-        "teacher": teacher_digest,
-        **_manifest_of(images, prepared),
-    }
-
-
-def _manifest_of(images: TrainingImages, prepared: Prepared) -> dict[str, Any]:
-    """Return what a reader must have in common with the writer."""
-    return {
-        "stages": list(prepared.scale.names),
-        "images": len(images),
-        "prepared": prepared.record.digest,
-        "training_ids": digest_json(list(images.image_ids)),
-        "view_spec": images.views.digest,
-        "pixels": _pixel_checksum(images),
-    }
-
-
-def _pixel_checksum(images: TrainingImages) -> str:
-    few = next(images.batches(0, CHECKED_IMAGES))
-    return digest_bytes(few.images.numpy().tobytes())
-
-
-def _check(folder: Path, found: dict[str, Any], wanted: dict[str, Any], images: TrainingImages) -> None:
-    if found.get("format") != FORMAT:
-        raise BookError(
-            f"Expected a book of format {FORMAT} at {folder}, found {found.get('format')!r}.", "Write the book again."
-        )
-    meaning = {
-        "stages": "another stage scale",
-        "images": "another number of training images",
-        "prepared": "another prepared folder or split",
-        "training_ids": "other training images",
-        "view_spec": "other views (seed, augmentation or MixUp)",
-        "pixels": "other pixels for the same views: a decoder or interpolation library differs",
-    }
-    wrong = [meaning[name] for name in wanted if found.get(name) != wanted[name]]
-    if wrong:
-        raise BookError(
-            f"The book {folder} belongs to {'; '.join(wrong)}.",
-            f"Write a book for this data and these views (its {len(images)} training images).",
-        )
-
-
-def _ledger(logits: np.ndarray, teacher: LiveTeacher, images: TrainingImages) -> dict[str, Any]:
+def _ledger(
+    folder: Path, files: list[str], teacher: LiveTeacher, images: TrainingImages, config: BookConfig
+) -> dict[str, Any]:
     """Return the cost of the book; counts only, so that it is the same on every machine."""
-    views, count, _ = logits.shape
     macs = count_macs(teacher.network, images.pixels.shape[1])
-    say(f"  book: {views * count} teacher answers, {logits.nbytes / 1e6:.1f} MB of logits")
+    answered = config.count * len(images)
+    forwards = answered * (1 + (passes(teacher.network, config.thinning) if UNCERTAINTY in config.stores else 0))
+    size = sum(np.load(folder / name, mmap_mode="r", allow_pickle=False).nbytes for name in files)
+    say(f"  book: {answered} teacher answers, {size / 1e6:.1f} MB")
     return {
-        "teacher_forwards": views * count,
+        "teacher_forwards": forwards,
         "teacher_macs_per_image": macs,
-        "teacher_macs": macs * views * count,
-        "bytes_on_disk": int(logits.nbytes),
+        "teacher_macs": macs * forwards,
+        "bytes_on_disk": int(size),
     }

@@ -23,16 +23,18 @@ class EpochEnd:
 
     Args:
         network: The trainee; may be changed in place.
+        kept: What was validated: the moving average where there is one, else the trainee.
         optimizer: Its optimiser, whose state has to follow such a change.
         images: Training images: nothing else may be looked at.
         epoch: Epochs of the phase done so far, from 1.
         epochs: Epochs of the phase.
-        better: Validation was better than ever before.
+        better: Validation macro-F1 was higher than ever before, whatever is kept.
         runtime: Precision and memory format.
         device: Where the network lies.
     """
 
     network: nn.Module
+    kept: nn.Module
     optimizer: torch.optim.Optimizer
     images: TrainingImages
     epoch: int

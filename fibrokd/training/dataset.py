@@ -1,6 +1,6 @@
 """Manifest rows → batches of mixed views. Owns reading order and the background thread; draws nothing at random.
 
-Shape letters: B batch, N training images, S side of the square image.
+Shape letters: B batch, N training images, V variants of an image, R = V · images, S side of the square image.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Batch:
         stages: Stage of each image, [B].
         partner_stages: Stage of its MixUp partner, [B].
         lam: MixUp coefficient λ ∈ [½, 1], [B]; 1 means unmixed.
-        index: Position within the training images, [B]: the key into a book.
+        index: Row within the training images, [B]: the key into a book.
         partner_index: The same of the partner.
         epoch: Epoch that keys views and pairs, 0-based.
     """
@@ -73,7 +73,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The training split as the loop and the book see it.
+    """The training split as the loop and the book see it: rows, of which every image gives ``views.variants``.
+
+    Row ``variants · k + v`` is variant v of image k; the rows of an image always lie in one batch, one after the
+    other, and are mixed with the rows of the same partner by the same λ. ``len`` counts rows.
 
     Args:
         pixels: Preprocessed frames, [N, S, S].
@@ -100,16 +103,17 @@ class TrainingImages:
         return cls(np.asarray(prepared.pixels[rows]), prepared.stages[rows], tuple(image_ids.tolist()), views)
 
     def __len__(self) -> int:
-        return len(self.stages)
+        return self.views.variants * len(self.stages)
 
     def steps(self, batch_size: int) -> int:
         """Number of batches of an epoch: all of (nearly) equal size, none smaller than it must be."""
-        return -(-len(self) // batch_size)
+        return -(-len(self.stages) // (batch_size // self.views.variants))
 
-    def view(self, position: int, epoch: int) -> View:
-        """Return the recorded view of one image in one epoch."""
+    def view(self, row: int, epoch: int) -> View:
+        """Return the recorded view of one row in one epoch."""
+        image, variant = divmod(row, self.views.variants)
         period = self.view_period
-        return draw_view(self.views, self.image_ids[position], epoch if period is None else epoch % period)
+        return draw_view(self.views, self.image_ids[image], epoch if period is None else epoch % period, variant)
 
     def batches(self, epoch: int, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Yield the batches of one epoch; process ``rank`` of ``world`` gets its part of every global batch.
@@ -118,45 +122,56 @@ class TrainingImages:
         image and the next image itself.
         """
         epoch = epoch if self.cycle is None else epoch % self.cycle
-        order = epoch_order(self.views, epoch, len(self))
+        order = epoch_order(self.views, epoch, len(self.stages))
         successor = np.roll(order, -1)
-        chunks = np.array_split(np.arange(len(self)), self.steps(batch_size))
+        chunks = np.array_split(np.arange(len(self.stages)), self.steps(batch_size))
         carried: tuple[int, np.ndarray] | None = None
         for chunk in chunks:
             part = np.array_split(chunk, world)[rank]
-            index, partner = order[part], successor[part]
-            wanted = [*index.tolist(), int(partner[-1])]
+            image, partner = order[part], successor[part]
+            wanted = [*image.tolist(), int(partner[-1])]
             views = [
-                carried[1]
-                if carried and carried[0] == position
-                else apply_view(self.pixels[position], self.view(position, epoch))
-                for position in wanted
+                carried[1] if carried and carried[0] == number else self._views_of(number, epoch) for number in wanted
             ]
             carried = (wanted[-1], views[-1])
-            yield self._mix(np.stack(views), index, partner, epoch)
+            yield self._mix(np.concatenate(views), image, partner, epoch)
 
     def unmixed(self, epoch: int, batch_size: int) -> Iterator[Batch]:
         """Yield the views of one epoch in manifest order, without MixUp (what pool books are written from)."""
-        yield from self._plain(batch_size, lambda position: self.view(position, epoch), epoch)
+        yield from self._plain(batch_size, lambda row: self.view(row, epoch), epoch)
 
     def centred(self, batch_size: int) -> Iterator[Batch]:
         """Yield the images as they are, in manifest order (what static books are written from)."""
         yield from self._plain(batch_size, lambda _: CENTRE_VIEW, 0)
 
     def _plain(self, batch_size: int, view: Callable[[int], View], epoch: int) -> Iterator[Batch]:
-        for index in np.array_split(np.arange(len(self)), self.steps(batch_size)):
-            pixels = np.stack([apply_view(self.pixels[position], view(position)) for position in index.tolist()])
+        variants = self.views.variants
+        for part in np.array_split(np.arange(len(self.stages)), self.steps(batch_size)):
+            index = self._rows(part)
+            pixels = np.stack([apply_view(self.pixels[row // variants], view(row)) for row in index.tolist()])
             yield self._batch(as_network_input(pixels), index, index, np.ones(len(index)), epoch)
 
-    def _mix(self, views: UInt8[np.ndarray, "B1 S S"], index: np.ndarray, partner: np.ndarray, epoch: int) -> Batch:
-        lam = mixing_coefficients(self.views, [self.image_ids[i] for i in index.tolist()], epoch)
-        images = as_network_input(views)
+    def _rows(self, images: Int[np.ndarray, " N"]) -> Int[np.ndarray, " B"]:
+        """The rows of some images, those of one image together."""
+        variants = self.views.variants
+        return (variants * images[:, None] + np.arange(variants)).reshape(-1)
+
+    def _views_of(self, image: int, epoch: int) -> UInt8[np.ndarray, "V S S"]:
+        """All views of one image in one epoch."""
+        first = self.views.variants * image
+        rows = range(first, first + self.views.variants)
+        return np.stack([apply_view(self.pixels[image], self.view(row, epoch)) for row in rows])
+
+    def _mix(self, views: UInt8[np.ndarray, "R S S"], image: np.ndarray, partner: np.ndarray, epoch: int) -> Batch:
+        variants = self.views.variants
+        lam = mixing_coefficients(self.views, [self.image_ids[k] for k in image.tolist()], epoch).repeat(variants)
+        pixels = as_network_input(views)
         weight = lam.astype(np.float32)[:, None, None, None]
-        mixed = images[:-1]
+        mixed = pixels[:-variants]
         if self.views.mixup_alpha > 0:
             mixed = weight * mixed
-            mixed += (1 - weight) * images[1:]
-        return self._batch(mixed, index, partner, lam, epoch)
+            mixed += (1 - weight) * pixels[variants:]
+        return self._batch(mixed, self._rows(image), self._rows(partner), lam, epoch)
 
     def _batch(
         self,
@@ -168,8 +183,8 @@ class TrainingImages:
     ) -> Batch:
         return Batch(
             images=torch.from_numpy(images),
-            stages=torch.from_numpy(self.stages[index]),
-            partner_stages=torch.from_numpy(self.stages[partner]),
+            stages=torch.from_numpy(self.stages[index // self.views.variants]),
+            partner_stages=torch.from_numpy(self.stages[partner // self.views.variants]),
             lam=torch.from_numpy(lam.astype(np.float32)),
             index=torch.from_numpy(index),
             partner_index=torch.from_numpy(partner),

@@ -78,6 +78,7 @@ class Progress:
     epoch: int = 0
     best_epoch: int = 0
     best_score: float = -1.0
+    top_score: float = -1.0  # never falls, while best_score follows what is kept
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -127,10 +128,11 @@ class Trainer:
         self.accelerator = accelerator()
         device = self.accelerator.device
         self.steps = task.images.steps(config.batch_size)
-        if len(task.images) // self.steps < self.world:
+        images = len(task.images.stages) // self.steps
+        if images < self.world:
             raise TrainingError(
                 f"Expected every process to get an image of every batch, found {self.world} processes for batches of "
-                f"{len(task.images) // self.steps}.",
+                f"{images}.",
                 "Raise `batch_size`, or start fewer processes.",
             )
         probe = next(task.images.batches(0, config.batch_size)).images
@@ -225,21 +227,24 @@ class Trainer:
         better = entry["val_macro_f1"] > p.best_score or self.config.keep == "last"
         if better:
             p.best_epoch, p.best_score = p.epoch, entry["val_macro_f1"]
-        entry.update(self._accompany(better))
+        improved = entry["val_macro_f1"] > p.top_score
+        p.top_score = max(p.top_score, entry["val_macro_f1"])
+        entry.update(self._accompany(improved))
         if self.accelerator.is_main_process:
             self._save(better)
         self.accelerator.wait_for_everyone()
 
-    def _accompany(self, better: bool) -> dict[str, float]:
+    def _accompany(self, improved: bool) -> dict[str, float]:
         """Let the companion act; the checkpoint that follows holds what it did."""
         c = self.config
         end = EpochEnd(
             network=self.trainee.network,
+            kept=self.trainee.kept,
             optimizer=self.trainee.optimizer,
             images=self.task.images,
             epoch=self.progress.epoch,
             epochs=c.epochs,
-            better=better,
+            better=improved,
             runtime=self.runtime,
             device=self.accelerator.device,
         )

@@ -136,6 +136,10 @@ def _as_it_is(network: nn.Module, *_: Any) -> nn.Module:
     return network
 
 
+def _nothing(*_: Any) -> Mapping[str, Any]:
+    return {}
+
+
 def _anything(*_: Any) -> None:
     """Agree to every combination."""
 
@@ -159,6 +163,8 @@ class MethodSpec:
         seams: Which seams it uses, for the documentation.
         cost: What it costs beyond a student that learns alone.
         export: Trained network and Config → what is deployed and counted.
+        facts: Trained network, before ``export``, and Config → JSON data for the card under ``method_facts``: what
+            the structure came to, ``deployed_bytes`` where a weight takes other than 32 bits.
         rebuild: Plain :class:`StagingNetwork`, Config and shapes of the deployed weights → the network that has them.
         check: Raises ConfigError where the Config contradicts the student's other settings (selection, views,
             supervised term, training, backbone).
@@ -179,6 +185,7 @@ class MethodSpec:
     seams: str = ""
     cost: str = ""
     export: Callable[[nn.Module, Any], nn.Module] = _as_it_is
+    facts: Callable[[nn.Module, Any], Mapping[str, Any]] = _nothing
     rebuild: Callable[[StagingNetwork, Any, Mapping[str, torch.Size]], nn.Module] = _as_it_is
     check: Callable[[Any, Any], None] = _anything
     subsets: bool = False

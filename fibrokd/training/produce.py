@@ -36,6 +36,7 @@ class Lesson:
         images: Training images and their views.
         facts: What the card should say beyond what the training itself knows.
         export: From the trained network to what is kept.
+        describe: From the trained network, before ``export``, to what the card should say of it.
     """
 
     role: str
@@ -44,6 +45,7 @@ class Lesson:
     images: TrainingImages
     facts: Mapping[str, Any]
     export: Callable[[nn.Module], nn.Module] = lambda network: network
+    describe: Callable[[nn.Module], Mapping[str, Any]] = lambda _: {}
 
 
 def produce_network(folder: Path, prepared: Prepared, lesson: Lesson, seed: int) -> dict[str, Any]:
@@ -61,7 +63,8 @@ def produce_network(folder: Path, prepared: Prepared, lesson: Lesson, seed: int)
     outcome = carry_out(folder, prepared, lesson.images, lesson.phases)
     progress = outcome.progress
     best = progress.history[progress.best_epoch - 1]
-    network = lesson.export(outcome.network.cpu())
+    found = lesson.describe(outcome.network.cpu())
+    network = lesson.export(outcome.network)
     card = {
         "role": lesson.role,
         "stages": list(prepared.scale.names),
@@ -71,10 +74,11 @@ def produce_network(folder: Path, prepared: Prepared, lesson: Lesson, seed: int)
         "best_epoch": progress.best_epoch,
         "phases": list(outcome.phases),
         "validation": {"macro_f1": best["val_macro_f1"], "balanced_accuracy": best["val_balanced_accuracy"]},
-        "training_images": len(lesson.images),
+        "training_images": len(lesson.images.stages),
         "seed": seed,
         "stamp": prepared.stamp,
         **lesson.facts,
+        **({"method_facts": dict(found)} if found else {}),
     }
     if accelerator().is_main_process:
         save_network(folder, network, lesson.backbone, card)

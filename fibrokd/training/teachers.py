@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -12,10 +15,13 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 
 from fibrokd.artifacts import read_record, require
+from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
-from fibrokd.errors import TrainingError
+from fibrokd.data.selection import Selection, select
+from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.files import read_json
 from fibrokd.training.dataset import Batch
+from fibrokd.training.dropout import Thinning, passes, thinned_answers
 from fibrokd.training.networks import TAPS, Outputs, load_network
 from fibrokd.training.prediction import predict
 from fibrokd.training.runtime import Runtime
@@ -62,21 +68,30 @@ class LiveTeacher:
         network: The teacher.
         runtime: Precision and memory format it was trained with.
         device: Where to compute.
-        masks: Dropout masks of an answer that asks for uncertainty.
+        thinning: Dropout masks of an answer that asks for uncertainty.
 
     Attributes:
-        forwards: Number of images answered so far, each mask counted.
+        forwards: Number of images that went through the network so far, once for every mask where the masks need it.
+        seen: Identifiers of the images that it was trained on; None where that is not known.
     """
 
-    def __init__(self, network: nn.Module, runtime: Runtime, device: torch.device, masks: int = 20) -> None:
+    def __init__(
+        self, network: nn.Module, runtime: Runtime, device: torch.device, thinning: Thinning | None = None
+    ) -> None:
         self.network = network.to(device).eval().to(memory_format=runtime.layout)
         self.network.requires_grad_(False)
         self.runtime = runtime
         self.device = device
-        self.masks = masks
+        self.thinning = thinning or Thinning()
         self.caps = LIVE_CAPS
         self.reach: int | None = None
-        self.forwards = 0
+        self._forwards = [0]  # shared with the same network under other masks
+        self.seen: frozenset[str] | None = None
+
+    @property
+    def forwards(self) -> int:
+        """Number of images that went through the network so far, once for every mask where the masks need it."""
+        return self._forwards[0]
 
     @classmethod
     def open(
@@ -91,41 +106,75 @@ class LiveTeacher:
             load: How its network is loaded.
 
         Raises:
-            TrainingError: The teacher belongs to other data: it may have seen test patients.
+            TrainingError: The teacher belongs to other data (it may have seen test patients), or tells other stages
+                apart.
         """
         check_same_data(folder, prepared)
         card = read_json(folder / "card.json")
-        return cls(load(folder), Runtime(**card["runtime"]), device)
+        if tuple(card["stages"]) != prepared.scale.names:
+            raise TrainingError(
+                f"Expected a teacher of {', '.join(prepared.scale.names)}, found one of {', '.join(card['stages'])}.",
+                "Train a teacher without `selection.stages`; students may tell fewer stages apart than it.",
+            )
+        teacher = cls(load(folder), Runtime(**card["runtime"]), device)
+        teacher.seen = _trained_on(folder, prepared)
+        return teacher
+
+    def with_thinning(self, thinning: Thinning) -> LiveTeacher:
+        """Return a source that answers with the same network, thinned in another way."""
+        other = copy.copy(self)
+        other.thinning = thinning
+        return other
 
     @torch.no_grad()
     def signal(self, batch: Batch, needs: frozenset[str] = frozenset({LOGITS})) -> TeacherSignal:
-        """Return the teacher's logits for the mixed images, and what else is asked for."""
+        """Return the teacher's logits for the mixed images, and what else is asked for.
+
+        Where uncertainty is asked for, the logits are the logarithm of the mean answer over the masks.
+        """
         images = batch.images.to(self.device).contiguous(memory_format=self.runtime.layout)
-        taps = sorted({need.split(":")[1] for need in needs if ":" in need}, key=lambda tap: TAPS[tap])
         # Whoever trains the network elsewhere (peers that teach each other) finds it as it was.
         with evaluating(self.network), self.runtime.computing(self.device):
-            outputs: Outputs = self.network(images, tuple(taps))
-            spread = self._uncertain(images) if UNCERTAINTY in needs else (outputs.logits.float(), None)
-        self.forwards += len(batch)
+            if UNCERTAINTY not in needs:
+                return self._tell(images, needs)
+            logits, uncertainty = self._uncertain(images)
+            others = needs - {LOGITS, UNCERTAINTY}
+            told = self._tell(images, others) if others else TeacherSignal(logits)
+        return replace(told, logits=logits, uncertainty=uncertainty)
+
+    def _tell(self, images: Tensor, needs: frozenset[str]) -> TeacherSignal:
+        """One pass of the whole network."""
+        taps = sorted({need.split(":")[1] for need in needs if ":" in need}, key=lambda tap: TAPS[tap])
+        outputs: Outputs = self.network(images, tuple(taps))
+        self._forwards[0] += len(images)
         return TeacherSignal(
-            logits=spread[0],
+            logits=outputs.logits.float(),
             pooled=outputs.pooled.float() if POOLED in needs else None,
             gaps={tap: outputs.maps[tap].float().mean((2, 3)) for tap in taps if GAPS + tap in needs},
             maps={tap: outputs.maps[tap].float() for tap in taps if MAPS + tap in needs},
-            uncertainty=spread[1],
         )
 
     def _uncertain(self, images: Tensor) -> tuple[Tensor, Uncertainty]:
-        """Log of the mean answer over dropout masks, and how the answers spread; batch norm stays in eval mode."""
-        dropouts = [module for module in self.network.modules() if isinstance(module, nn.Dropout)]
-        for module in dropouts:
-            module.train()
-        answers = torch.stack([self.network(images).logits.float().softmax(1) for _ in range(self.masks)])
-        self.forwards += self.masks * len(images)
+        """Log of the mean answer over the masks, and how the answers spread."""
+        answers = thinned_answers(self.network, images, self.thinning)
+        self._forwards[0] += passes(self.network, self.thinning) * len(images)
         mean = answers.mean(0)
         aleatoric = torch.special.entr(answers).sum(2).mean(0)
         epistemic = (torch.special.entr(mean).sum(1) - aleatoric).clamp_min(0)
         return mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), Uncertainty(aleatoric, epistemic)
+
+
+@runtime_checkable
+class Thinnable(Protocol):
+    """A source whose uncertainty is that of chosen masks."""
+
+    def with_thinning(self, thinning: Thinning) -> TeacherSource:
+        """Return a source that answers for these masks.
+
+        Raises:
+            BookError: It cannot: the answers are written down, for other masks.
+        """
+        ...
 
 
 class Ensemble:
@@ -133,12 +182,21 @@ class Ensemble:
 
     Args:
         members: The sources.
-        weights: Their weights; equal by default.
+        weights: Their weights, not negative, made to sum to 1; equal by default.
+
+    Raises:
+        ConfigError: Weights and sources differ in number, or nothing has a weight.
     """
 
     def __init__(self, members: Sequence[TeacherSource], weights: Sequence[float] | None = None) -> None:
+        shares = (1.0,) * len(members) if weights is None else tuple(weights)
+        if len(shares) != len(members) or min(shares, default=0) < 0 or not 0 < sum(shares) < math.inf:
+            raise ConfigError(
+                f"Expected one weight, not negative, for each of {len(members)} teachers, found {shares}.",
+                "Give as many weights as folders of books or teachers, in their order.",
+            )
         self.members = tuple(members)
-        self.weights = None if weights is None else tuple(weights)
+        self.weights = tuple(share / sum(shares) for share in shares)
         self.caps = frozenset({LOGITS}) & frozenset.intersection(*(member.caps for member in members))
         reaches = [member.reach for member in members if member.reach is not None]
         self.reach: int | None = min(reaches) if reaches else None
@@ -185,6 +243,12 @@ def check_competence(teacher: LiveTeacher, prepared: Prepared, minimum: float | 
             "Train it longer, or lower `minimum_balanced_accuracy` if a weak teacher is what you want to study.",
         )
     return score
+
+
+def _trained_on(folder: Path, prepared: Prepared) -> frozenset[str]:
+    """Return the identifiers of the images that the network of a finished folder was trained on."""
+    part = select(prepared, parse_config(read_record(folder).config.get("selection", {}), Selection))
+    return frozenset(part.table["image_id"].to_numpy()[part.rows("train")].tolist())
 
 
 def check_same_data(folder: Path, prepared: Prepared) -> None:

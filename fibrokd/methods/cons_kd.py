@@ -1,0 +1,183 @@
+"""Consistency-regularised distillation: our reading of Cons-KD, for images instead of speech.
+
+The paper distils a recogniser of speech (connectionist temporal classification) and adds a consistency between two
+passes with different dropout, against the gap between training and inference. Its abstract states the idea and its
+gain; the coefficients and every formula below are ours. The consistency is that of R-Drop: the student looks at the
+same batch twice, in one forward pass of twice the size; the teacher looks once.
+
+What the paper leaves open: where β lies (R-Drop uses values of its own for every task; 1 is ours), whether the
+consistency is tempered (here T = 1), and where dropout goes in a network that has none. Stochastic depth is noise
+like dropout and is meant to contribute. The batch statistics of batch norm do not change when every image comes
+twice; only the unbiased factor of the running variance does, from n/(n − 1) to 2n/(2n − 1).
+
+A fair comparison is ``beta: 0``, which keeps the same dropout: plain distillation of a network without dropout
+differs in two things.
+
+References:
+    Cons-KD: consistency between training and inference dropout for distilling speech recognisers (abstract).
+    Wu et al., "R-Drop: Regularized Dropout for Neural Networks", NeurIPS 2021, arXiv:2106.14448.
+
+Shape letters: B batch, K stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from fibrokd.training.companion import Companion, EpochEnd
+from fibrokd.training.dataset import Batch
+from fibrokd.training.dropout import ensure_dropout, known_taps, noisy
+from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
+from fibrokd.training.networks import Outputs
+from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.teachers import evaluating
+
+
+class ConsKdConfig(MethodConfig):
+    """Knobs of consistency-regularised distillation."""
+
+    kind: Literal["cons_kd"] = "cons_kd"
+    """Name of the method."""
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """α, the share of the distillation term; labels get 1 − α."""
+
+    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
+    """T, at which teacher and student are compared."""
+
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    """β, the weight of the consistency between both passes; 0 leaves the mean of two distillation losses."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Rate of dropout before the student's classifier where its backbone has none, and after ``taps``."""
+
+    taps: tuple[str, ...] = ()
+    """Feature taps after which the student's channels are dropped as well."""
+
+    disagreement_images: Annotated[int, Field(ge=0)] = 256
+    """Training images on which, after every epoch, the share of answers that dropout changes is counted; 0: none."""
+
+    _taps = field_validator("taps")(known_taps)
+
+
+class ConsistentKd(Objective):
+    """L = ½ Σ_j [(1 − α) L_sup(z_j) + α T² KL(p_t^T ‖ p_j^T)] + β ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)].
+
+    Args:
+        config: α, T and β.
+        supervised: The shared supervised term.
+    """
+
+    needs = LOGITS_ONLY
+
+    def __init__(self, config: ConsKdConfig, supervised: SupervisedTerm) -> None:
+        super().__init__()
+        self.config = config
+        self.supervised = supervised
+
+    def ask(self, network: nn.Module, batch: Batch) -> Outputs:
+        """Let the student look twice, in one pass: [2B, 1, S, S]."""
+        outputs: Outputs = network(torch.cat([batch.images, batch.images]), self.taps)
+        return outputs
+
+    def forward(
+        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
+    ) -> Mapping[str, Term]:
+        """Return the three terms; the moment plays no part.
+
+        Args:
+            outputs: Both passes one after the other, logits [2B, K].
+            signal: The teacher's answer, [B, K].
+            batch: What both saw.
+            moment: Where the training stands.
+
+        Raises:
+            TrainingError: There is no teacher signal.
+        """
+        del moment
+        c = self.config
+        first, second = outputs.logits.float().chunk(2)
+        target = expect_signal(signal, c.kind).probabilities(c.kd_temperature)
+        labels = [self.supervised(logits, batch) for logits in (first, second)]
+        soft = [soft_kl(logits, target, c.kd_temperature) for logits in (first, second)]
+        return {
+            "supervised": Term((labels[0].values + labels[1].values) / 2, labels[0].weights, 1 - c.alpha),
+            "kd": Term.mean((soft[0] + soft[1]) / 2, c.alpha * c.kd_temperature**2),
+            "consistency": Term.mean(symmetric_kl(first, second), c.beta),
+        }
+
+
+def symmetric_kl(first: Float[Tensor, "B K"], second: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+    """Return ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)] per sample; the gradient reaches both sides.
+
+    Args:
+        first: Logits of one pass.
+        second: Logits of the other.
+    """
+    log_p, log_q = F.log_softmax(first.float(), dim=1), F.log_softmax(second.float(), dim=1)
+    divergence: Tensor = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(1) / 2
+    return divergence
+
+
+class Disagreement(Companion):
+    """Counts, after every epoch, how often dropout changes the student's answer to a training image.
+
+    Args:
+        images: How many images are asked about.
+        batch_size: Images per forward pass.
+        seed: Seed of the dropout.
+    """
+
+    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+        self.images, self.batch_size, self.seed = images, batch_size, seed
+
+    @torch.no_grad()
+    def after_epoch(self, end: EpochEnd) -> dict[str, float]:
+        """Return the share of images whose most probable stage differs between a noisy and a plain pass."""
+        changed = seen = 0
+        devices = [end.device] if end.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), end.runtime.computing(end.device):
+            torch.manual_seed(self.seed)
+            for batch in end.images.centred(self.batch_size):
+                if seen >= self.images:
+                    break
+                images = batch.images.to(end.device).contiguous(memory_format=end.runtime.layout)
+                with evaluating(end.network):
+                    plain = end.network(images).logits.argmax(1)
+                with noisy(end.network):
+                    changed += int((end.network(images).logits.argmax(1) != plain).sum())
+                seen += len(batch)
+        return {"dropout_disagreement": changed / seen} if seen else {}
+
+
+def _plan(config: ConsKdConfig, shop: Workshop) -> Iterator[Phase]:
+    student = shop.student()
+    ensure_dropout(student, config.dropout, config.taps)
+    companion = Disagreement(config.disagreement_images, shop.train.batch_size, shop.train.seed)
+    objective = ConsistentKd(config, shop.supervised)
+    yield Phase("train", student, objective, shop.teacher, shop.train, companion=companion)
+
+
+METHOD = MethodSpec(
+    kind="cons_kd",
+    title="Consistency-regularised distillation (Cons-KD)",
+    idea="The student answers every batch twice under different dropout; both answers are distilled, and agree.",
+    formula="L = ½ Σ_j [(1 − α) L_sup(z_j) + α T² KL(p_t^T ‖ p_j^T)] + β ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)]",
+    grades="B C D",
+    reference="Cons-KD (abstract); parent R-Drop: Wu et al., NeurIPS 2021, arXiv:2106.14448",
+    config=ConsKdConfig,
+    plan=_plan,
+    needs=LOGITS_ONLY,
+    teachers=(1, 1),
+    cacheable=True,
+    seams="frozen teacher or book; two student passes; dropout put in by hooks",
+    cost="Two student passes per step; one teacher answer per view.",
+)

@@ -1,0 +1,119 @@
+"""docs/methods.md: the catalogue of distillation methods as a page, written from what the methods say of themselves.
+
+Must not know any particular method. The figures of a study are taken from its study.json, where one is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fibrokd.training.method import GRADES, MethodSpec
+
+_NOTATION = """\
+Notation: z logits, p = softmax(z), p^T = softmax(z / T); s student, t teacher; L_sup the shared supervised term
+(class-weighted cross-entropy with label smoothing ε under MixUp); α multiplies the distillation term unless said
+otherwise; KL sums over stages and is averaged over images; K stages, B images of a batch."""
+
+_COMPARED = (
+    ("balanced_accuracy", "balanced accuracy"),
+    ("quadratic_kappa", "quadratic kappa"),
+    ("mean_absolute_stage_error", "stage error"),
+    ("expected_calibration_error", "calibration error"),
+)
+
+
+def methods_page(methods: Mapping[str, MethodSpec], study: Mapping[str, Any] | None = None) -> str:
+    """Return the page as Markdown; equal inputs give equal text.
+
+    Args:
+        methods: The catalogue.
+        study: Content of study.json whose arms carry the kinds of methods as names; ``None``: no results.
+    """
+    parts = [
+        "# Distillation methods",
+        "",
+        "<!-- written by `fibrokd methods --markdown`; do not edit -->",
+        "",
+        f"{len(methods)} systems: each one file in `fibrokd/methods/`, one in `configs/methods/`, one row here.",
+        "How to add one: CONTRIBUTING.md. What all of them must do: `tests/methods/test_conformance.py`.",
+        "",
+        _NOTATION,
+        "",
+        *_grades(),
+        "",
+        *_overview(list(methods.values())),
+        "",
+    ]
+    for spec in methods.values():
+        parts += [*_section(spec, study), ""]
+    return "\n".join(parts)
+
+
+def _grades() -> list[str]:
+    lines = ["What a part of a method rests on (evidence grades):", ""]
+    lines += [f"* **{grade}**: {meaning}" for grade, meaning in GRADES.items()]
+    return [*lines, "", "Whatever rests on D or M is *our reading of* its source, and not the paper's own loss."]
+
+
+def _overview(specs: Sequence[MethodSpec]) -> list[str]:
+    lines = ["| kind | system | grades | teachers | book |", "| --- | --- | --- | --- | --- |"]
+    for spec in specs:
+        least, most = spec.teachers
+        teachers = str(least) if least == most else f"{least} to {most}"
+        book = "yes" if spec.cacheable else "no" if most else "–"
+        grades = ", ".join(spec.grades.split())
+        lines.append(f"| [`{spec.kind}`](#{spec.kind}) | {_escaped(spec.title)} | {grades} | {teachers} | {book} |")
+    return lines
+
+
+def _section(spec: MethodSpec, study: Mapping[str, Any] | None) -> list[str]:
+    rows = {
+        "Idea": spec.idea,
+        "Loss": f"`{spec.formula}`",
+        "Source": spec.reference,
+        "Grades": ", ".join(spec.grades.split()) + (" (our reading)" if spec.is_our_reading else ""),
+        "Seams": spec.seams,
+        "Asks a teacher for": ", ".join(sorted(spec.needs)),
+        "Cost": spec.cost,
+        "Results": _results(spec.kind, study),
+    }
+    return [
+        f"## {spec.kind}",
+        "",
+        f"**{spec.title}**",
+        "",
+        *(f"* {head}: {text}" for head, text in rows.items() if text),
+    ]
+
+
+def _results(kind: str, study: Mapping[str, Any] | None) -> str:
+    if study is None:
+        return ""
+    found = [row for row in study["rows"] if row["arm"] == kind]
+    return "; ".join(_result(row, study) for row in found) or "not studied yet"
+
+
+def _result(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+    figures = ", ".join(f"{title} {row['metrics'][name]['value']:.3f}" for name, title in _COMPARED)
+    where = f"{row['backbone']}, {100 * row['fraction']:g} % of the patients, {len(row['seeds'])} seeds"
+    return f"{figures} ({where}){_against(row, study)}"
+
+
+def _against(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
+    same = [
+        entry
+        for entry in study["comparisons"]
+        if entry["reference"] == "kd"
+        and entry["metric"] == "quadratic_kappa"
+        and (entry["arm"], entry["backbone"], entry["fraction"]) == (row["arm"], row["backbone"], row["fraction"])
+        and "p" in entry
+    ]
+    if not same:
+        return ""
+    entry = same[0]
+    return f"; kappa less that of `kd` {entry['value']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

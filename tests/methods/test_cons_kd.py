@@ -1,0 +1,181 @@
+"""Consistency between two passes: its limits, the single pass of the teacher, and the counting of disagreement."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from fibrokd.data.prepared import Prepared
+from fibrokd.errors import TrainingError
+from fibrokd.methods.cons_kd import METHOD, ConsistentKd, ConsKdConfig, Disagreement, symmetric_kl
+from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.pipeline import distill
+from fibrokd.training.companion import EpochEnd
+from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.dropout import ensure_dropout
+from fibrokd.training.networks import Outputs, build
+from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.runtime import Runtime
+from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.teachers import LiveTeacher
+from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from tests.training.test_objective import K, make_batch, value
+
+START = Moment(0, 1)
+SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
+CPU = torch.device("cpu")
+
+
+def _terms(config, first, second, teacher, batch):
+    both = torch.cat([first, second])
+    return ConsistentKd(config, SUPERVISED)(Outputs(both, both, {}), TeacherSignal(teacher), batch, START)
+
+
+def _total(terms):
+    return sum(term.coefficient * value(term) for term in terms.values())
+
+
+def _kd(config, logits, teacher, batch):
+    vanilla = VanillaKd(KdConfig(alpha=config.alpha, kd_temperature=config.kd_temperature), SUPERVISED)
+    return _total(vanilla(Outputs(logits, logits, {}), TeacherSignal(teacher), batch, START))
+
+
+@pytest.fixture
+def passes():
+    random = torch.Generator().manual_seed(3)
+    return torch.randn(8, K, generator=random), torch.randn(8, K, generator=random)
+
+
+@pytest.fixture
+def teacher():
+    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("cons_kd") / "prepared")
+
+
+def test_two_equal_passes_are_vanilla_distillation(passes, teacher):
+    terms = _terms(ConsKdConfig(), passes[0], passes[0], teacher, make_batch())
+    assert value(terms["consistency"]).item() == 0
+    assert torch.allclose(_total(terms), _kd(ConsKdConfig(), passes[0], teacher, make_batch()), atol=1e-6)
+
+
+def test_without_beta_it_is_the_mean_of_two_distillation_losses(passes, teacher):
+    config, batch = ConsKdConfig(beta=0.0), make_batch()
+    wanted = sum(_kd(config, z, teacher, batch) for z in passes) / 2
+    assert torch.allclose(_total(_terms(config, *passes, teacher, batch)), wanted, atol=1e-6)
+
+
+def test_the_order_of_the_passes_is_of_no_account(passes, teacher):
+    batch = make_batch()
+    first, second = (_total(_terms(ConsKdConfig(), *order, teacher, batch)) for order in (passes, passes[::-1]))
+    assert torch.allclose(first, second)
+
+
+def test_the_consistency_is_what_loops_say(passes):
+    p, q = (z.double().softmax(1) for z in passes)
+    wanted = [
+        sum((a * (a / b).log() + b * (b / a).log()).item() for a, b in zip(p[i], q[i], strict=True)) / 2
+        for i in range(8)
+    ]
+    assert torch.allclose(symmetric_kl(*passes).double(), torch.tensor(wanted, dtype=torch.float64), atol=1e-6)
+
+
+def test_gradients_reach_both_passes_and_not_the_teacher(passes, teacher):
+    first, second = (z.clone().requires_grad_() for z in passes)
+    known = teacher.requires_grad_()
+    config = ConsKdConfig(alpha=0.0, beta=1.0)
+    terms = _terms(config, first, second, known.detach(), make_batch())
+    value(terms["consistency"]).backward()
+    assert first.grad.abs().min(1).values.max() > 0
+    assert second.grad.abs().min(1).values.max() > 0
+    assert known.grad is None
+
+
+def test_extreme_answers_stay_finite(passes, teacher):
+    first, second = (1e4 * z.bfloat16().requires_grad_() for z in passes)
+    loss = _total(_terms(ConsKdConfig(), first, second, 1e4 * teacher, make_batch()))
+    loss.backward()
+    assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "mobilenetv3_small"])
+def test_one_forward_pass_of_both_and_one_of_the_teacher(backbone):
+    network = build(backbone, K, False, None, 0).train()
+    with torch.no_grad():
+        network.body.get_classifier().weight.mul_(50)
+    images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = dataclasses.replace(make_batch(4), images=images)
+    teacher = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    objective = ConsistentKd(ConsKdConfig(), SUPERVISED)
+    outputs = objective.ask(network, batch)
+    terms = objective(outputs, teacher.signal(batch, objective.needs), batch, START)
+    assert outputs.logits.shape == (8, K)
+    assert teacher.forwards == 4
+    # Without dropout both passes agree although batch norm looks at the batch; with it they do not.
+    agreed = value(terms["consistency"]).item() < 1e-9
+    assert agreed == (backbone == "tiny")
+
+
+def test_stochastic_depth_alone_makes_the_passes_differ():
+    network = build("efficientnet_b0", K, False, None, 0).train()
+    network.dropout.p = 0.0
+    batch = dataclasses.replace(make_batch(2), images=torch.rand(2, 1, 32, 32))
+    first, second = ConsistentKd(ConsKdConfig(), SUPERVISED).ask(network, batch).logits.chunk(2)
+    assert not torch.equal(first, second)
+
+
+def test_disagreement_is_counted_without_a_trace(prepared):
+    images = TrainingImages.of(Prepared.open(prepared), distill.ViewSpec())
+    network = build("tiny", K, False, None, 0).train()
+    before, state = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    end = EpochEnd(network, network, optimizer, images, 1, 3, True, Runtime("fp32", "nchw"), CPU)
+    assert Disagreement(16, 8, 0).after_epoch(end) == {"dropout_disagreement": 0.0}
+    ensure_dropout(network, 0.9, ("s16", "s32"))
+    counted = Disagreement(16, 8, 0).after_epoch(end)
+    assert counted == Disagreement(16, 8, 0).after_epoch(end)
+    assert counted["dropout_disagreement"] > 0
+    assert Disagreement(0, 8, 0).after_epoch(end) == {}
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert network.training
+
+
+def test_without_a_teacher_it_says_what_is_missing(passes):
+    both = torch.cat(passes)
+    with pytest.raises(TrainingError, match="Expected a teacher"):
+        ConsistentKd(ConsKdConfig(), SUPERVISED)(Outputs(both, both, {}), None, make_batch(), START)
+
+
+@pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"dropout": 1.0}, {"taps": ("s1",)}, {"alpha": 2.0}])
+def test_nonsense_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        ConsKdConfig(**wrong)
+
+
+def test_the_shipped_configuration_is_the_default():
+    assert shipped("cons_kd").method == ConsKdConfig()
+
+
+def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, tmp_path):
+    distill.run(configuration(prepared, {"kind": "none"}), tmp_path / "teacher")
+    method = {"kind": "cons_kd", "taps": ["s16"]}
+    config = configuration(prepared, method, teacher=str(tmp_path / "teacher"))
+    folder = check_exact_resume(config, tmp_path, cuts=(2,))
+    check_export(folder, prepared)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(line["terms"]["consistency"] > 0 for line in lines)
+    assert all(0 <= line["dropout_disagreement"] <= 1 for line in lines)
+
+
+def test_its_student_has_the_dropout_that_was_asked_for(prepared):
+    data = Prepared.open(prepared)
+    config = configuration(prepared, {"kind": "cons_kd", "dropout": 0.3})
+    teacher = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    phase = next(METHOD.plan(config.method, workshop(data, config, [teacher])))
+    assert phase.network.dropout.p == 0.3

@@ -1,0 +1,255 @@
+"""Dual-stage grafting: whose targets, which parts train when, and what is deployed in the end."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from fibrokd.data.prepared import Prepared
+from fibrokd.data.preprocess import as_network_input
+from fibrokd.errors import ConfigError, TrainingError
+from fibrokd.methods import open_network
+from fibrokd.methods.graft_multi_teacher import METHOD, GraftConfig, GraftLoss, integrate
+from fibrokd.pipeline import distill, teach
+from fibrokd.training.carry_out import PHASES, carry_out
+from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.grafting import BLOCKS, Grafted
+from fibrokd.training.networks import Outputs, StagingNetwork, build, parameter_count
+from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.quality import teacher_qualities, unseen_rows
+from fibrokd.training.runtime import Runtime
+from fibrokd.training.signals import EnsembleSignal, TeacherSignal
+from fibrokd.training.teachers import LiveTeacher
+from tests.factories import write_prepared
+from tests.methods.tiny import check_exact_resume, configuration, shipped, weights, workshop, write_tiny
+from tests.training.test_objective import K, make_batch, value
+
+CPU = torch.device("cpu")
+KIND = {"kind": "graft_multi_teacher"}
+WEIGHTED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
+START = Moment(0, 1)
+
+
+def _logits(seed, scale=1.0):
+    return scale * torch.randn(8, K, generator=torch.Generator().manual_seed(seed))
+
+
+def _signal(*logits):
+    return EnsembleSignal.of([TeacherSignal(z) for z in logits])
+
+
+def _term(config, logits, signal, batch, quality=(0.9, 0.8), host=0):
+    objective = GraftLoss(config, quality[: len(signal.members)], host, WEIGHTED)
+    return objective(Outputs(logits, logits, {}), signal, batch, START)["graft"]
+
+
+def _teacher(seed, backbone="tiny"):
+    return LiveTeacher(build(backbone, 5, False, None, seed), Runtime("fp32", "nchw"), CPU)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("graft") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def teachers(prepared, tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp("teachers"), []
+    for seed in range(2):
+        train = configuration(prepared, {"kind": "none"}, train={"epochs": 1, "seed": seed}).train
+        config = teach.TeachConfig(prepared=prepared, backbone="tiny", pretrained=False, train=train)
+        teach.run(config, folder / str(seed))
+        made.append(str(folder / str(seed)))
+    return made
+
+
+def test_the_integrated_target_is_what_loops_over_images_and_teachers_give():
+    batch, config = make_batch(), GraftConfig(kd_temperature=2.0, sharpness=5.0, doubt=0.01)
+    teachers, student, quality = (_logits(1, 3.0), _logits(2, 2.0)), _logits(3), (0.9, 0.7)
+    truth = WEIGHTED.targets(batch, K).double().numpy()
+    total = 0.0
+    for i in range(8):
+        weights_, answers, agreed = [], [], 0.0
+        for logits, v in zip(teachers, quality, strict=True):
+            e = np.exp(logits[i].double().numpy() / 2)
+            answers.append(e / e.sum())
+            top, lam = int(e.argmax()), float(batch.lam[i])
+            a = lam * (top == batch.stages[i].item()) + (1 - lam) * (top == batch.partner_stages[i].item())
+            agreed += a
+            weights_.append(math.exp(5.0 * v) * (a + 0.01))
+        target = sum(w * p for w, p in zip(weights_, answers, strict=True)) / sum(weights_)
+        if agreed == 0:
+            target = 0.5 * target + 0.5 * truth[i]
+        e = np.exp(student[i].double().numpy() / 2)
+        total += float((target * (np.log(target) - np.log(e / e.sum()))).sum())
+    term = _term(config, student, _signal(*teachers), batch, quality)
+    assert value(term).item() == pytest.approx(total / 8, rel=1e-5)
+    assert term.coefficient == 4.0
+
+
+def test_the_parents_loss_is_the_squared_distance_of_unit_logits_to_the_hosts():
+    batch, student, host, other = make_batch(), _logits(1), _logits(2), _logits(3)
+    term = _term(GraftConfig(graft_loss="norm_mse"), student, _signal(other, host), batch, host=1)
+    wanted = F.mse_loss(F.normalize(student), F.normalize(host), reduction="sum") / 8
+    assert torch.allclose(value(term), wanted)
+    permuted = make_batch(seed=5)
+    assert torch.equal(
+        term.values, _term(GraftConfig(graft_loss="norm_mse"), student, _signal(other, host), permuted, host=1).values
+    )
+
+
+def test_limits_of_the_integration():
+    batch, config, truth = make_batch(), GraftConfig(), WEIGHTED.targets(make_batch(), K)
+    first, second = _logits(1).softmax(1), _logits(2).softmax(1)
+    somebody = integrate([first], (0.5,), config, batch, first)
+    assert torch.allclose(somebody, first)  # one teacher, and nothing to mend it with but itself
+    assert torch.allclose(integrate([first, first], (0.9, 0.1), GraftConfig(labels=False), batch, truth), first)
+    best = integrate([first, second], (0.5, 0.9), GraftConfig(labels=False, sharpness=1e4), batch, truth)
+    assert torch.allclose(best, second)
+    equal = integrate([first, second], (0.7, 0.7), GraftConfig(labels=False), batch, truth)
+    assert torch.allclose(equal, (first + second) / 2)
+
+
+def test_whoever_is_right_outweighs_the_better_teacher_and_labels_mend_what_nobody_knows():
+    batch = make_batch(mixed=False)
+    right, wrong = F.one_hot(batch.stages, K).float(), F.one_hot((batch.stages + 1) % K, K).float()
+    truth = WEIGHTED.targets(batch, K)
+    told = integrate([wrong, right], (0.9, 0.8), GraftConfig(), batch, truth)
+    assert (told.argmax(1) == batch.stages).all()
+    mended = integrate([wrong, wrong], (0.9, 0.8), GraftConfig(), batch, truth)
+    assert torch.allclose(mended, 0.5 * wrong + 0.5 * truth)
+    assert torch.allclose(integrate([wrong, wrong], (0.9, 0.8), GraftConfig(labels=False), batch, truth), wrong)
+
+
+@pytest.mark.parametrize("loss", ["soft_kl", "norm_mse"])
+def test_extreme_logits_stay_finite_and_teachers_get_no_gradient(loss):
+    for scale in (0.0, 1e4):
+        x, t = _logits(1, scale).requires_grad_(), _logits(2, scale).requires_grad_()
+        term = _term(GraftConfig(graft_loss=loss), x, _signal(t.detach(), t.detach().flip(0)), make_batch())
+        value(term).backward()
+        assert torch.isfinite(value(term))
+        assert torch.isfinite(x.grad).all()
+        assert t.grad is None
+
+
+def test_the_teachers_own_block_behind_identity_adapters_has_no_loss():
+    host = _teacher(1)
+    grafted = Grafted(host.network, build("tiny", 5, False, None, 1), 0).eval()
+    for adapter in grafted.adapters.values():
+        torch.nn.init.dirac_(adapter.weight)
+    images = torch.rand(8, 1, 32, 32)
+    for first, last in ((1, 1), (3, 3), (1, 4)):
+        grafted.graft(first, last)
+        signal = _signal(host.network(images).logits.detach())
+        term = _term(GraftConfig(graft_loss="norm_mse"), grafted(images).logits, signal, make_batch())
+        assert value(term).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_every_phase_trains_what_it_grafts_at_its_rate_and_leaves_hosts_alone(prepared, tmp_path):
+    data, config = Prepared.open(prepared), configuration(prepared, {**KIND, "quality": [0.2, 0.6]})
+    sources, seen = [_teacher(1), _teacher(2)], []
+    shop, before = workshop(data, config, sources), [weights(source.network) for source in sources]
+
+    def watched():
+        for phase in METHOD.plan(config.method, shop):
+            start = weights(phase.network)
+            yield phase
+            changed = {n for n, v in weights(phase.network).items() if not torch.equal(v, start[n])}
+            assert changed
+            assert all(phase.partition.trains(n.replace("running_mean", "weight")) for n in changed if "num_b" not in n)
+            seen.append((phase.name, phase.train.learning_rate, phase.partition.factor("adapters.s2t_1.weight")))
+            assert phase.network.host is sources[1].network
+
+    carry_out(tmp_path, data, shop.images, watched())
+    few = 20 / 5 / 10  # images per stage ÷ 10
+    assert seen == [
+        *[(f"block_{j}", pytest.approx(3e-3 * 0.25 * few), 10.0) for j in range(1, BLOCKS + 1)],
+        *[(f"net_{j}", pytest.approx(3e-4), 1.0) for j in range(2, BLOCKS + 1)],
+    ]
+    for source, old in zip(sources, before, strict=True):
+        assert all(torch.equal(tensor, old[name]) for name, tensor in source.network.state_dict().items())
+
+
+def test_a_run_cut_between_and_within_phases_ends_with_the_same_stock_student(prepared, teachers, tmp_path):
+    shares = {"block_share": 0.1, "net_share": 0.6}  # one epoch per block phase, two per net phase
+    config = configuration(prepared, {**KIND, **shares}, teacher=teachers)
+    folder = check_exact_resume(config, tmp_path, cuts=(1, 4, 2))
+    network = open_network(folder)
+    assert type(network) is StagingNetwork
+    card = json.loads((folder / "card.json").read_text())
+    assert card["parameters"] == parameter_count(build("tiny", 5, False, None, 0))
+    assert card["method_facts"]["host"] == "tiny"
+    assert card["method_facts"]["trained_parameters"] - card["method_facts"]["adapter_parameters"] == card["parameters"]
+    grafted = Grafted(_teacher(0).network, build("tiny", 5, False, None, 0), 0)
+    grafted.load_state_dict(load_file(folder / PHASES / "06_net_4/checkpoints/best.safetensors"))
+    grafted.graft(1, BLOCKS)
+    data = Prepared.open(prepared)
+    images = torch.from_numpy(as_network_input(np.asarray(data.pixels[data.rows("test")])))
+    with torch.no_grad():
+        assert torch.allclose(network(images).logits, grafted.eval()(images).logits, atol=1e-5)
+
+
+def test_a_few_shots_suffice_to_run(prepared, teachers, tmp_path):
+    config = configuration(
+        prepared,
+        {**KIND, "graft_loss": "norm_mse"},
+        teacher=teachers[0],
+        selection={"shots": 1},
+        views={"mixup_alpha": 0.0},
+        train={"epochs": 1},
+    )
+    distill.run(config, tmp_path / "run")
+    assert json.loads((tmp_path / "run/card.json").read_text())["training_images"] == K
+
+
+def test_qualities_are_measured_where_no_teacher_was_trained_or_not_at_all(tmp_path):
+    folder = write_prepared(tmp_path / "prepared", patients=100)
+    data = Prepared.open(folder)
+    selection = {"fraction": 0.6}
+    train = configuration(folder, {"kind": "none"}, train={"epochs": 1}).train
+    common = {"prepared": folder, "backbone": "tiny", "pretrained": False, "train": train}
+    teach.run(teach.TeachConfig(**common, selection=selection), tmp_path / "part")
+    teach.run(teach.TeachConfig(**common), tmp_path / "all")
+    part, whole = (LiveTeacher.open(tmp_path / name, data, CPU) for name in ("part", "all"))
+    images = TrainingImages.of(data, configuration(folder, KIND).views)
+    rows = unseen_rows([part], images)
+    groups = data.table.set_index("image_id")["group"]
+    unseen = {images.image_ids[k] for k in rows}
+    assert len(rows) == len(images) - len(part.seen) > 0
+    assert not {groups[name] for name in unseen} & {groups[name] for name in part.seen}
+    (found,) = teacher_qualities([part], images, 5)
+    answer = part.network(torch.from_numpy(as_network_input(images.pixels[rows]))).logits.argmax(1).numpy()
+    truth = images.stages[rows]
+    assert found == pytest.approx(np.mean([(answer[truth == k] == k).mean() for k in range(5)]))
+    assert teacher_qualities([part, whole], images, 5) is None
+    assert teacher_qualities([part, _teacher(0)], images, 5) is None
+
+
+def test_books_and_wrong_numbers_of_qualities_are_refused_and_a_plain_network_hosts(prepared):
+    data, config = Prepared.open(prepared), configuration(prepared, {**KIND, "quality": [0.5]})
+    with pytest.raises(ConfigError, match="one quality for each of 2"):
+        next(METHOD.plan(config.method, workshop(data, config, [_teacher(1), _teacher(2)])))
+    assert not METHOD.cacheable
+    shaped = _teacher(1)
+    shaped.network = torch.nn.Identity()
+    with pytest.raises(ConfigError, match="plain backbone"):
+        next(METHOD.plan(config.method, workshop(data, config, [shaped])))
+    with pytest.raises(TrainingError, match="several teachers"):
+        GraftLoss(GraftConfig(), (1.0,), 0, WEIGHTED)(Outputs(_logits(1), _logits(1), {}), None, make_batch(), START)
+
+
+@pytest.mark.parametrize("nonsense", [{"graft_loss": "mse"}, {"doubt": 0}, {"quality": [2.0]}, {"block_share": 0}])
+def test_nonsense_is_refused(nonsense, prepared):
+    with pytest.raises(ConfigError):
+        configuration(prepared, {**KIND, **nonsense})
+
+
+def test_the_shipped_configuration_is_the_default():
+    shipped_method = shipped("graft_multi_teacher").method
+    assert shipped_method.model_copy(update={"net_share": 1 / 6}) == GraftConfig()
+    assert shipped_method.net_share == pytest.approx(1 / 6)
+    assert GraftConfig.model_validate_json(GraftConfig().model_dump_json()) == GraftConfig()

@@ -1,0 +1,84 @@
+"""Reversed distillation: vanilla distillation with the roles exchanged, and only with a smaller teacher."""
+
+import pytest
+import torch
+
+from fibrokd.errors import ConfigError
+from fibrokd.files import read_json
+from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.methods.reversed_kd import ReversedKdConfig, check_reversed
+from fibrokd.pipeline import distill, write_book
+from fibrokd.training.book import BookConfig
+from fibrokd.training.networks import Outputs, build
+from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.runtime import Runtime
+from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.soft_labels import SoftLabels
+from fibrokd.training.teachers import LiveTeacher
+from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
+from tests.training.test_objective import K, make_batch, value
+
+KIND = {"kind": "reversed_kd"}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("reversed_kd") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def small(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "small"
+    distill.run(configuration(prepared, {"kind": "none"}), folder)
+    return folder
+
+
+def test_swapping_roles_is_the_vanilla_loss_with_the_networks_exchanged():
+    draw = torch.Generator().manual_seed(3)
+    small, big, batch = torch.randn(8, K, generator=draw), torch.randn(8, K, generator=draw), make_batch()
+    supervised = SupervisedTerm(SupervisedConfig(), torch.ones(K))
+    losses = []
+    for objective in (SoftLabels(ReversedKdConfig(), supervised), VanillaKd(KdConfig(), supervised)):
+        terms = objective(Outputs(big, big, {}), TeacherSignal(small), batch, Moment(0, 1))
+        losses.append(sum(term.coefficient * value(term) for term in terms.values()))
+    assert torch.equal(*losses)
+
+
+def test_a_teacher_that_is_not_smaller_is_refused():
+    tiny, mobile = (build(name, K, False, None, 0) for name in ("tiny", "mobilenetv3_small"))
+    runtime, cpu = Runtime("fp32", "nchw"), torch.device("cpu")
+    check_reversed(LiveTeacher(tiny, runtime, cpu), mobile)
+    for teacher, student in ((mobile, tiny), (tiny, build("tiny", K, False, None, 1))):
+        with pytest.raises(ConfigError, match="smaller than its student"):
+            check_reversed(LiveTeacher(teacher, runtime, cpu), student)
+
+
+def test_a_run_with_a_teacher_of_the_same_size_is_refused_before_it_trains(prepared, small, tmp_path):
+    with pytest.raises(ConfigError, match="smaller than its student"):
+        distill.run(configuration(prepared, KIND, teacher=str(small)), tmp_path / "run")
+    assert not (tmp_path / "run" / "phases").exists()
+
+
+def test_the_big_network_learns_from_the_small_one_and_resumes_exactly(prepared, small, tmp_path):
+    config = configuration(prepared, KIND, teacher=str(small), backbone="mobilenetv3_small", train={"epochs": 2})
+    folder = check_exact_resume(config, tmp_path, cuts=(1,))
+    check_export(folder, prepared)
+    assert read_json(folder / "card.json")["parameters"] == 1_522_981
+
+
+def test_a_book_of_the_small_network_takes_its_place(prepared, small, tmp_path):
+    written = write_book.WriteBookConfig(
+        prepared=prepared, teacher=small, book=BookConfig(views=2), minimum_balanced_accuracy=0.0
+    )
+    write_book.run(written, tmp_path / "book")
+    config = configuration(
+        prepared, KIND, book=str(tmp_path / "book"), backbone="mobilenetv3_small", train={"epochs": 1}
+    )
+    distill.run(config, tmp_path / "run")
+    assert read_json(tmp_path / "run" / "card.json")["method"]["kind"] == "reversed_kd"
+
+
+def test_the_configuration_in_the_repository_trains_the_big_backbone():
+    plan = shipped("reversed_kd")
+    assert plan.backbone == "resnet50"
+    assert ReversedKdConfig.model_validate_json(plan.method.model_dump_json()) == plan.method

@@ -1,0 +1,203 @@
+"""Uncertainty sets share and temperature: the limits, live and from a book, and masks that must agree."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from fibrokd.data.prepared import Prepared
+from fibrokd.errors import BookError, ConfigError, TrainingError
+from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.methods.uncertainty_kd import METHOD, UncertaintyKd, UncertaintyKdConfig
+from fibrokd.pipeline import distill, write_book
+from fibrokd.training.networks import Outputs, build
+from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.runtime import Runtime
+from fibrokd.training.signals import TeacherSignal, Uncertainty
+from fibrokd.training.teachers import Ensemble, LiveTeacher
+from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from tests.training.test_objective import K, make_batch, value
+
+START = Moment(0, 1)
+WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
+SUPERVISED = SupervisedTerm(SupervisedConfig(), WEIGHTS)
+CPU = torch.device("cpu")
+THINNING = {"masks": 3, "dropout": 0.3, "taps": ["s32"]}
+
+
+def spread(answers):
+    """Signal of S answers, [S, B, K]."""
+    mean = answers.mean(0)
+    aleatoric = torch.special.entr(answers).sum(2).mean(0)
+    epistemic = (torch.special.entr(mean).sum(1) - aleatoric).clamp_min(0)
+    return TeacherSignal(mean.clamp_min(1e-38).log(), uncertainty=Uncertainty(aleatoric, epistemic))
+
+
+def _terms(config, logits, signal, batch):
+    return UncertaintyKd(config, SUPERVISED)(Outputs(logits, logits, {}), signal, batch, START)
+
+
+def _total(terms):
+    return sum(term.coefficient * value(term) for term in terms.values())
+
+
+@pytest.fixture
+def student():
+    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def answers():
+    return (2 * torch.randn(6, 8, K, generator=torch.Generator().manual_seed(4))).softmax(2)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("uncertainty_kd") / "prepared")
+
+
+@pytest.fixture(scope="module")
+def teacher(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uncertainty_teacher") / "teacher"
+    distill.run(configuration(prepared, {"kind": "none"}), folder)
+    return folder
+
+
+def test_masks_that_agree_leave_the_share_at_alpha(answers):
+    same = spread(answers[:1].expand(6, -1, -1))
+    shares = UncertaintyKd(UncertaintyKdConfig(), SUPERVISED).shares(same.uncertainty, K)
+    assert torch.allclose(shares, torch.full((8,), 0.6), atol=1e-6)
+
+
+def test_masks_that_contradict_each_other_leave_nothing_of_the_teacher(student):
+    certain = torch.eye(K)[:, None].expand(K, 8, K)
+    signal = spread(certain)
+    terms = _terms(UncertaintyKdConfig(), student, signal, make_batch())
+    assert value(terms["kd"]).item() == pytest.approx(0, abs=1e-5)
+    assert torch.allclose(value(terms["supervised"]), value(SUPERVISED(student, make_batch())), atol=1e-5)
+
+
+def test_an_unambiguous_image_has_t0_and_a_wholly_ambiguous_one_the_other_end():
+    clear = Uncertainty(torch.zeros(2), torch.zeros(2))
+    vague = Uncertainty(torch.full((2,), math.log(K)), torch.zeros(2))
+    for config, end in (
+        (UncertaintyKdConfig(), 1.0),
+        (UncertaintyKdConfig(direction="soften", rho=0.5), 4.5),
+        (UncertaintyKdConfig(direction="none"), 3.0),
+    ):
+        objective = UncertaintyKd(config, SUPERVISED)
+        assert torch.allclose(objective.temperatures(clear, K), torch.tensor(3.0))
+        assert torch.allclose(objective.temperatures(vague, K), torch.tensor(end))
+
+
+def test_without_dropout_and_with_one_temperature_it_is_vanilla_distillation(student, answers):
+    batch, logits = make_batch(), answers[0].log() + 1.7
+    signal = spread(answers[:1])
+    config = UncertaintyKdConfig(lowest_temperature=3.0)
+    vanilla = VanillaKd(KdConfig(), SUPERVISED)(Outputs(student, student, {}), TeacherSignal(logits), batch, START)
+    assert torch.allclose(_total(_terms(config, student, signal, batch)), _total(vanilla), atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["sharpen", "soften"])
+def test_it_is_what_loops_say(student, answers, direction):
+    config, batch = UncertaintyKdConfig(direction=direction, eta=2.0, alpha=0.7), make_batch()
+    supervised = SUPERVISED(student, batch)
+    hard = soft = 0.0
+    for i in range(8):
+        mean = answers[:, i].double().mean(0)
+        single = -(answers[:, i].double() * answers[:, i].double().log()).sum(1).mean().item()
+        total = -(mean * mean.log()).sum().item()
+        share = 0.7 * (1 - (total - single) / math.log(K)) ** 2
+        t = 1 + 2 * (1 - single / math.log(K)) if direction == "sharpen" else 3 * (1 + single / math.log(K))
+        p, q = (mean.log() / t).softmax(0), (student[i].double() / t).softmax(0)
+        soft += share * t * t * (p * (p / q).log()).sum().item() / 8
+        omega = supervised.weights[i].item()
+        hard += omega * (1 - share) * supervised.values[i].item() / supervised.weights.sum().item()
+    assert _total(_terms(config, student, spread(answers), batch)).item() == pytest.approx(hard + soft, rel=1e-4)
+
+
+def test_gradients_reach_the_student_and_not_the_uncertainty(student, answers):
+    x = student.clone().requires_grad_()
+    signal = spread(answers)
+    _total(_terms(UncertaintyKdConfig(), x, signal, make_batch())).backward()
+    assert (x.grad.abs().sum(1) > 0).all()
+    assert not signal.logits.requires_grad
+
+
+def test_extreme_answers_stay_finite(student):
+    certain = torch.eye(K)[torch.arange(8) % K][None].expand(2, 8, K)
+    x = (1e4 * student).bfloat16().requires_grad_()
+    loss = _total(_terms(UncertaintyKdConfig(), x, spread(certain), make_batch()))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(x.grad).all()
+
+
+def test_a_signal_without_uncertainty_says_what_is_missing(student):
+    with pytest.raises(TrainingError, match="uncertainty"):
+        _terms(UncertaintyKdConfig(), student, TeacherSignal(student), make_batch())
+    with pytest.raises(TrainingError, match="Expected a teacher"):
+        _terms(UncertaintyKdConfig(), student, None, make_batch())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 1.5}, {"eta": -1.0}, {"lowest_temperature": 4.0}, {"direction": "up"}, {"taps": ("s0",)}]
+)
+def test_nonsense_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        UncertaintyKdConfig(**wrong)
+
+
+def test_the_shipped_configuration_is_the_default():
+    assert shipped("uncertainty_kd").method == UncertaintyKdConfig()
+
+
+def test_several_teachers_have_no_common_masks(prepared):
+    config = configuration(prepared, {"kind": "uncertainty_kd"})
+    live = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    shop = workshop(Prepared.open(prepared), config, [Ensemble([live, live])])
+    with pytest.raises(ConfigError, match="masks can be chosen"):
+        next(METHOD.plan(config.method, shop))
+
+
+def test_the_plan_thins_both_networks_and_keeps_counting_the_teachers_work(prepared):
+    config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING})
+    live = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    phase = next(METHOD.plan(config.method, workshop(Prepared.open(prepared), config, [live])))
+    batch = dataclasses.replace(make_batch(4), images=torch.rand(4, 1, 32, 32))
+    phase.teacher.signal(batch, phase.objective.needs)
+    assert phase.teacher.thinning.masks == 3
+    assert live.forwards == 3 * 4
+    assert phase.network.dropout.p == 0.2
+
+
+def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, teacher, tmp_path):
+    config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING}, teacher=str(teacher))
+    check_export(check_exact_resume(config, tmp_path, cuts=(1,)), prepared)
+
+
+def test_a_book_of_its_numbers_takes_the_teachers_place(prepared, teacher, tmp_path):
+    step = {"prepared": prepared, "teacher": teacher, "minimum_balanced_accuracy": 0.0}
+    book = {"mode": "trajectory", "views": 3, "stores": ("uncertainty",), "thinning": THINNING}
+    write_book.run(write_book.WriteBookConfig.model_validate({**step, "book": book}, strict=False), tmp_path / "book")
+    method = {"kind": "uncertainty_kd", "thinning": THINNING}
+    results = []
+    for name, source in (("live", {"teacher": str(teacher)}), ("read", {"book": str(tmp_path / "book")})):
+        distill.run(configuration(prepared, method, **source), tmp_path / name)
+        results.append((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])
+    losses = [float(line.split('"train_loss": ')[1].split(",")[0]) for line in results]
+    assert losses[0] == pytest.approx(losses[1], abs=2e-3)
+    other = configuration(prepared, {"kind": "uncertainty_kd"}, book=str(tmp_path / "book"))
+    with pytest.raises(BookError, match="uncertainty is that of"):
+        distill.run(other, tmp_path / "other")
+
+
+def test_a_book_of_logits_alone_is_refused(prepared, teacher, tmp_path):
+    step = {"prepared": prepared, "teacher": teacher, "minimum_balanced_accuracy": 0.0}
+    write_book.run(
+        write_book.WriteBookConfig.model_validate({**step, "book": {"views": 3}}, strict=False), tmp_path / "book"
+    )
+    with pytest.raises(ConfigError, match="gives uncertainty"):
+        distill.run(configuration(prepared, {"kind": "uncertainty_kd"}, book=str(tmp_path / "book")), tmp_path / "s")
