@@ -76,7 +76,8 @@ def account(files: Mapping[str, bytes], folder: Path, workers: int = 1) -> Accou
     for name, data in files.items():
         (root / name).write_bytes(data)
     spec = PreprocessSpec(size=64)
-    jobs = [IngestJob(root, SourceFile(name, "F2"), spec, ReadLimits()) for name in sorted(files)]
+    # Frames without a fan are kept: all that comes after the fan must bear damaged pictures, too.
+    jobs = [IngestJob(root, SourceFile(n, "F2"), spec, ReadLimits(), without_fan="keep") for n in sorted(files)]
     limits = WorkerLimits(memory_mb=1024, seconds_per_file=HANG_SECONDS)
     shards = ingest_shards(jobs, folder / "shards", workers, limits, timed)
     read = {str(row["path"]) for shard in shards for row in shard.rows}
@@ -101,6 +102,8 @@ def main() -> None:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         found = account(files, Path(folder), options.workers)
+    if not found.frames:
+        raise SystemExit("Not one file was read: nothing behind the decoders was tried.")
     print(f"{len(whole)} kinds of files: {', '.join(sorted(whole))}")
     for reason, count in [("read", found.frames), *found.refusals.most_common()]:
         print(f"{count:6d} {reason}")

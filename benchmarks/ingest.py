@@ -26,9 +26,10 @@ from fibrokd.data.ingest import IngestJob
 from fibrokd.data.isolation import Watch, WorkerLimits, isolated
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.data.shards import FILES_PER_SHARD, write_shard
+from fibrokd.data.shards import FILES_PER_SHARD, read_shard, write_shard
 from fibrokd.data.sources import DataConfig, SourceFile, find_files
 from fibrokd.data.walking import locate
+from fibrokd.errors import InputError
 
 
 def bare_minimum(paths: list[Path]) -> None:
@@ -56,9 +57,24 @@ def write_timed(piece: Piece, watch: Watch) -> float:
 
 
 def jobs_of(root: Path, files: Sequence[SourceFile], crop: str) -> list[IngestJob]:
-    """Return what ``prepare`` would have done with these files."""
+    """Return what ``prepare`` does with these files; without a fan too, so that every way does all of its work."""
     spec = PreprocessSpec.model_validate({"crop": crop})
-    return [IngestJob(root, file, spec, ReadLimits()) for file in files]
+    return [IngestJob(root, file, spec, ReadLimits(), without_fan="keep") for file in files]
+
+
+def check_frames(path: Path, files: int) -> None:
+    """Refuse to time refusals, which cost next to nothing.
+
+    Raises:
+        InputError: A file of a shard gave no frame.
+    """
+    refused = [refusal for refusal in read_shard(path).refusals if refusal.frame is None]
+    if refused or not read_shard(path).rows:
+        raise InputError(
+            f"Expected a frame of each of {files} files, found {len(refused)} refused, for example as "
+            f"{refused[0].reason if refused else 'no_frames'}.",
+            "Measure on a folder of pictures that can be read.",
+        )
 
 
 def measure(root: Path, files: Sequence[SourceFile], folder: Path) -> tuple[dict[str, float], float]:
@@ -78,6 +94,7 @@ def measure(root: Path, files: Sequence[SourceFile], folder: Path) -> tuple[dict
             before = time.process_time()
             write_shard(jobs_of(root, piece, crop), folder / f"{crop}.npz")
             seconds[crop] += time.process_time() - before
+            check_frames(folder / f"{crop}.npz", len(piece))
         before = time.process_time()
         seconds["isolated"] += next(watched)[1] + time.process_time() - before  # the supervisor's own work counts
     watched.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _J2K_START = b"\xff\x4f\xff\x51"
 _JP2_START = b"\x00\x00\x00\x0cjP  "
@@ -32,11 +32,13 @@ class FrameSize:
         rows: Picture rows.
         columns: Picture columns.
         samples: Samples per pixel.
+        precision: Bits of a sample; no part of the size, and so of no comparison.
     """
 
     rows: int
     columns: int
     samples: int
+    precision: int = field(default=0, compare=False)
 
 
 def declared_size(stream: bytes) -> FrameSize | None:
@@ -64,7 +66,8 @@ def _from_siz(start: bytes) -> FrameSize | None:
     tiles = -(-right // tile_width) * -(-bottom // tile_height)
     sound = all(precision & 0x7F < _MAX_PRECISION for precision in components[::3])
     sound = sound and set(components[1::3]) | set(components[2::3]) <= {1}
-    return FrameSize(bottom - top, right - left, samples) if sound and tiles <= _MAX_TILES else None
+    precision = (components[0] & 0x7F) + 1
+    return FrameSize(bottom - top, right - left, samples, precision) if sound and tiles <= _MAX_TILES else None
 
 
 def _within_boxes(stream: bytes) -> bytes:
@@ -91,7 +94,8 @@ def _from_sof(stream: bytes) -> FrameSize | None:
         if marker == 0xFF:  # fill byte
             at += 1
         elif marker in _FRAME_HEADERS:
-            return FrameSize(*struct.unpack_from(">HHB", stream, at + 5))
+            precision, rows, columns, samples = struct.unpack_from(">BHHB", stream, at + 4)
+            return FrameSize(rows, columns, samples, precision)
         else:
             at += 2 + int.from_bytes(stream[at + 2 : at + 4], "big")
     return None

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 
-from fibrokd.data.dicom_cine import choose_frames
+from fibrokd.data.devices import stated_device
+from fibrokd.data.dicom_cine import Clip, choose_frames
 from fibrokd.data.dicom_file import looks_like_dicom, open_object
 from fibrokd.data.dicom_objects import check_header, check_object
 from fibrokd.data.dicom_pixels import Source, check_photometric, decode_frame
@@ -40,8 +41,8 @@ class _About:
     def of(cls, dataset: Dataset) -> _About:
         identity = identity_of(dataset)
         mode = str(dataset.get("PhotometricInterpretation") or "").strip().upper()[:16]
-        words = (str(dataset.get(key) or "").strip() for key in ("Manufacturer", "ManufacturerModelName"))
-        return cls(identity.patient_key, identity.study_key, " ".join(words).strip() or None, mode)
+        manufacturer, model = (str(dataset.get(key) or "") for key in ("Manufacturer", "ManufacturerModelName"))
+        return cls(identity.patient_key, identity.study_key, stated_device(manufacturer, model) or None, mode)
 
 
 def decode_dicom(
@@ -69,7 +70,8 @@ def decode_dicom(
         regions = read_regions(dataset, promise.rows, promise.columns)
         about = _About.of(dataset)
     source = Source(dataset, name, promise, regions, limits)
-    taken, left_out = choose_frames(promise.frames, frames, lambda index: decode_frame(source, index))
+    clip = Clip(lambda index: decode_frame(source, index), lambda pixels: _tissues(pixels, regions))
+    taken, left_out = choose_frames(promise.frames, frames, clip)
     notes = [*regions.notes, *left_out]
     notes += [note for _, frame in taken for note in frame.notes]
     images = [image for index, frame in taken for image in _images(frame.pixels, index, frame.decoder, regions, about)]
@@ -94,6 +96,11 @@ def _images(
             part=number,
             mode=about.mode,
         )
+
+
+def _tissues(pixels: UInt8[np.ndarray, "H W"], regions: Regions) -> list[np.ndarray]:
+    """What every picture of a frame shows, [h, w] each: its tissue region; the whole frame where none is declared."""
+    return [_alone(pixels, part, regions.parts)[_slices(part.box)] for part in regions.parts] or [pixels]
 
 
 def _alone(pixels: UInt8[np.ndarray, "H W"], part: Part, parts: tuple[Part, ...]) -> UInt8[np.ndarray, "H W"]:

@@ -1,12 +1,13 @@
 """Which frames of a cine become images: apart from each other, neither black nor frozen nor at a scene cut.
 
-Frames are decoded one at a time, and only those that are looked at. Must not know how a frame is decoded.
-Shape letters: H W frame.
+Frames are decoded one at a time, and only those that are looked at. Whether a frame is black or frozen is seen within
+the tissue that the file declares: a running clock or a name beside it is no picture. Must not know how a frame is
+decoded. Shape letters: H W frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,11 +22,23 @@ _REMEMBERED = 4  # decoded frames: neighbours are compared with each other
 _CUT = "just after a scene cut"
 
 
+def _whole(pixels: UInt8[np.ndarray, "H W"]) -> Sequence[np.ndarray]:
+    return [pixels]
+
+
 @dataclass
-class _Clip:
-    """Decodes frames on demand and remembers the last few."""
+class Clip:
+    """Decodes frames on demand and remembers the last few.
+
+    Args:
+        decode: Decodes one frame.
+        tissues: Returns what each picture of a frame shows, [h, w]; by default the whole frame.
+        recent: Frames decoded last, by index.
+        refusal: Why a frame could not be used.
+    """
 
     decode: Callable[[int], Frame]
+    tissues: Callable[[UInt8[np.ndarray, "H W"]], Sequence[np.ndarray]] = _whole
     recent: dict[int, Frame] = field(default_factory=dict)
     refusal: UnreadableImageError | None = None
 
@@ -43,24 +56,34 @@ class _Clip:
                 del self.recent[next(iter(self.recent))]
         return self.recent[index]
 
+    def is_black(self, frame: Frame, least_mean: float) -> bool:
+        """Whether none of a frame's pictures is brighter than ``least_mean``."""
+        return all(tissue.mean() < least_mean for tissue in self.tissues(frame.pixels))
 
-def choose_frames(
-    count: int, policy: FramePolicy, decode: Callable[[int], Frame]
-) -> tuple[list[tuple[int, Frame]], list[str]]:
+    def is_uniform(self, frame: Frame) -> bool:
+        """Whether every one of a frame's pictures has a single grey level."""
+        return all(tissue.min() == tissue.max() for tissue in self.tissues(frame.pixels))
+
+    def difference(self, frame: Frame, other: Frame) -> float:
+        """Mean absolute difference between two frames, grey levels, of the picture that differs most."""
+        pairs = zip(self.tissues(frame.pixels), self.tissues(other.pixels), strict=True)
+        return max(float(np.abs(one.astype(np.int16) - two).mean()) for one, two in pairs)
+
+
+def choose_frames(count: int, policy: FramePolicy, clip: Clip) -> tuple[list[tuple[int, Frame]], list[str]]:
     """Return the frames to take, ascending, and notes on those left out.
 
     Args:
         count: Number of frames.
         policy: Where to look, and what is worthless.
-        decode: Decodes one frame.
+        clip: The frames.
 
     Raises:
-        UnreadableImageError: Of ``decode``; ``colour_flow`` where every frame looked at shows it, ``blank`` where
+        UnreadableImageError: Of ``clip.decode``; ``colour_flow`` where every frame looked at shows it, ``blank`` where
             none can be used.
     """
     if count == 1:
-        return [(0, decode(0))], []
-    clip = _Clip(decode)
+        return [(0, clip.decode(0))], []
     taken: dict[int, Frame] = {}
     notes: list[str] = []
     for wanted in candidates(count, policy.positions):
@@ -71,7 +94,9 @@ def choose_frames(
             instead = "" if index is None else f"; frame {index} was taken instead"
             notes.append(f"frame {wanted} was left out: {why}{instead}")
     if not taken:
-        raise clip.refusal or UnreadableImageError("blank", "Every frame looked at is black.")
+        raise clip.refusal or UnreadableImageError(
+            "blank", "Every frame looked at is black or has a single grey level."
+        )
     return sorted(taken.items()), notes
 
 
@@ -96,7 +121,7 @@ def saturated_share(pixels: UInt8[np.ndarray, "H W"], before: UInt8[np.ndarray, 
 
 
 def _nearest_usable(
-    wanted: int, count: int, policy: FramePolicy, clip: _Clip, taken: dict[int, Frame]
+    wanted: int, count: int, policy: FramePolicy, clip: Clip, taken: dict[int, Frame]
 ) -> tuple[int | None, str]:
     """The usable frame nearest to a position, and why the position's own frame is not it (empty where it is)."""
     first_why, only_cut = "", None
@@ -122,16 +147,17 @@ def _outwards(wanted: int, count: int, reach: int) -> Iterator[int]:
                 yield index
 
 
-def _worthless(index: int, policy: FramePolicy, clip: _Clip, taken: dict[int, Frame]) -> str:
+def _worthless(index: int, policy: FramePolicy, clip: Clip, taken: dict[int, Frame]) -> str:
     """Why a frame cannot be used; empty where it can."""
     frame = clip.frame(index)
     if frame is None:
         return "colour flow"
-    if frame.pixels.mean() < policy.min_mean:
+    if clip.is_black(frame, policy.min_mean):
         return "black"
-    for other in taken.values():
-        if np.abs(frame.pixels.astype(np.int16) - other.pixels).mean() < policy.min_difference:
-            return "a frozen repeat"
+    if clip.is_uniform(frame):
+        return "a single grey level"
+    if any(clip.difference(frame, other) < policy.min_difference for other in taken.values()):
+        return "a frozen repeat"
     before = clip.frame(index - 1 if index else 1)
     if before is None or saturated_share(frame.pixels, before.pixels) > policy.max_cut_share:
         return _CUT

@@ -38,6 +38,25 @@ _MARGIN = 3  # pixels around a coloured area: the line drawn around a box, chrom
 _TISSUE_CONFIDENCE = 0.9  # of the fan: below it the whole frame counts as tissue
 
 
+@dataclass
+class Tissue:
+    """Where B-mode tissue is on one frame: looked for once, when it is first asked for, however many ask.
+
+    Args:
+        regions: What the object declares.
+        found: The area, once it was looked for.
+    """
+
+    regions: Regions
+    found: Bool[np.ndarray, "H W"] | None = None
+
+    def area(self, grey: UInt8[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+        """Return the area; ``grey`` is the frame, and not looked at again once its area is known."""
+        if self.found is None:
+            self.found = tissue_area(grey, self.regions)
+        return self.found
+
+
 def put_right(
     samples: UInt8[np.ndarray, "H W 3"], photometric: str, regions: Regions, notes: list[str]
 ) -> UInt8[np.ndarray, "H W 3"]:
@@ -66,13 +85,13 @@ def put_right(
 
 
 def without_colour(
-    rgb: UInt8[np.ndarray, "H W 3"], regions: Regions, most: float, notes: list[str]
+    rgb: UInt8[np.ndarray, "H W 3"], tissue_of_frame: Tissue, most: float, notes: list[str]
 ) -> UInt8[np.ndarray, "H W"]:
     """Return grey levels; coloured areas of the tissue are set to 0, as far as they are small.
 
     Args:
         rgb: The frame.
-        regions: Where tissue and flow are declared.
+        tissue_of_frame: Where tissue and flow are declared, and tissue is found.
         most: Share of the lit tissue that coloured areas may hide.
         notes: Is told what was done.
 
@@ -83,7 +102,7 @@ def without_colour(
     coloured = chroma(rgb) > CHROMA
     if not coloured.any():
         return grey
-    tissue = tissue_area(grey, regions)
+    regions, tissue = tissue_of_frame.regions, tissue_of_frame.area(grey)
     coloured &= tissue
     if not coloured.any():
         return grey

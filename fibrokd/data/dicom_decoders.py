@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 import numpy as np
+from jaxtyping import Integer
 from PIL import Image, features
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
@@ -184,14 +185,14 @@ def _lossless_jpeg(stream: bytes, photometric: str, index: int, name: str) -> Sa
 
 def _decoded(dataset: Dataset, index: int, plugin: str, name: str, promise: Promise) -> Samples:
     syntax = dataset.file_meta.TransferSyntaxUID
-    above = promise.high_bit + 1 - promise.bits_stored  # retired layouts: bits that do not count lie below
+    lifted = _is_lifted(dataset, index, promise)
     try:
         values, facts = get_decoder(syntax).as_array(
             dataset,
             index=index,
             decoding_plugin=plugin,
             raw=True,
-            correct_unused_bits=not above,  # type: ignore[arg-type]  # pydicom annotates one option as all of them
+            correct_unused_bits=not lifted,  # type: ignore[arg-type]  # pydicom annotates one option as all of them
         )
     except MemoryError:
         raise
@@ -200,7 +201,31 @@ def _decoded(dataset: Dataset, index: int, plugin: str, name: str, promise: Prom
             "corrupt", f"Frame {index} of {name} cannot be decoded ({plugin or 'native'}: {type(error).__name__})."
         ) from error
     photometric = str(facts["photometric_interpretation"]).strip().upper()
-    return Samples(np.asarray(values) >> above, photometric, decoder_name(plugin))
+    samples = np.asarray(values)
+    return Samples(_lowered(samples, promise) if lifted else samples, photometric, decoder_name(plugin))
+
+
+def _is_lifted(dataset: Dataset, index: int, promise: Promise) -> bool:
+    """Whether samples come with bits that do not count below those that do (retired layouts).
+
+    Run lengths hold bytes as they were; other codestreams hold numbers, of as many bits as they state.
+    """
+    if promise.high_bit + 1 == promise.bits_stored:
+        return False
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax in _NATIVE or syntax == RLELossless:
+        return True
+    found = declared_size(get_frame(dataset.PixelData, index, number_of_frames=promise.frames))
+    return found is not None and found.precision > promise.high_bit
+
+
+def _lowered(samples: Integer[np.ndarray, "*shape"], promise: Promise) -> Integer[np.ndarray, "*shape"]:
+    """The bits that count, moved down; what lies above them, such as the planes of an overlay, falls off.
+
+    Signed samples keep their sign: NumPy fills up with it when it shifts right.
+    """
+    width = 8 * samples.dtype.itemsize
+    return (samples << (width - 1 - promise.high_bit)) >> (width - promise.bits_stored)
 
 
 def _no_decoder(syntax: UID, name: str, bits: int) -> UnreadableImageError:

@@ -42,7 +42,7 @@ def grey_levels(samples: Integer[np.ndarray, "H W"], dataset: Dataset, notes: li
     table = level_table(stored, dataset, notes)
     if str(dataset.PhotometricInterpretation).strip().upper() == "MONOCHROME1":
         table = 255 - table
-    table[_padding(stored, dataset)] = 0
+    table[_padding(stored, dataset, bits)] = 0
     return table[np.clip(samples.astype(np.int32), low, int(stored[-1])) - low]
 
 
@@ -152,14 +152,24 @@ def _looked_up(values: Float[np.ndarray, " L"], item: Dataset, dataset: Dataset)
     return table[index].astype(np.float64), bits
 
 
-def _padding(stored: Int[np.ndarray, " L"], dataset: Dataset) -> Bool[np.ndarray, " L"]:
+def _padding(stored: Int[np.ndarray, " L"], dataset: Dataset, bits: int) -> Bool[np.ndarray, " L"]:
     """True for stored values that mean no data."""
     value = dataset.get("PixelPaddingValue")
     if not isinstance(value, int):
         return np.zeros(len(stored), dtype=bool)
     limit = dataset.get("PixelPaddingRangeLimit")
-    ends = sorted((value, limit if isinstance(limit, int) else value))
+    ends = sorted(_as_stored(end, stored, bits) for end in (value, limit if isinstance(limit, int) else value))
     return np.asarray((stored >= ends[0]) & (stored <= ends[1]))
+
+
+def _as_stored(value: int, stored: Int[np.ndarray, " L"], bits: int) -> int:
+    """A value of the header as samples hold it: where they are signed, negative ones are often written as unsigned.
+
+    63,536 means −2,000 then: the same 16 bits. Some write only the bits that are stored.
+    """
+    low, high = int(stored[0]), int(stored[-1])
+    meant = (value, value - (1 << 16), value - (1 << bits)) if low < 0 else (value,)
+    return next((one for one in meant if low <= one <= high), value)
 
 
 def _number(value: object, default: float) -> float:

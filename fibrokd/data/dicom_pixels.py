@@ -6,13 +6,15 @@ frames or judge objects. Shape letters: H W frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 
-from fibrokd.data.dicom_colour import put_right, without_colour
+from fibrokd.data.dicom_colour import Tissue, put_right, without_colour
 from fibrokd.data.dicom_decoders import Samples, stored_samples
 from fibrokd.data.dicom_levels import grey_levels
 from fibrokd.data.dicom_objects import Promise
@@ -97,26 +99,33 @@ def decode_frame(source: Source, index: int) -> Frame:
             or ``colour_flow``.
     """
     samples = stored_samples(source.dataset, index, source.name, source.promise)
-    notes: list[str] = []
-    try:
-        pixels = without_text(_grey(samples, source, notes), source.regions, notes)
-    except (UnreadableImageError, MemoryError):
-        raise
-    except Exception as error:  # tables of the wrong kind or length; the error's text may quote the header
-        raise UnreadableImageError(
-            "corrupt", f"The look-up tables of {source.name} cannot be used ({type(error).__name__})."
-        ) from error
+    tissue, notes = Tissue(source.regions), list[str]()
+    pixels = without_text(_grey(samples, source, tissue, notes), tissue, notes)
     return Frame(np.ascontiguousarray(pixels), samples.decoder, tuple(notes))
 
 
-def _grey(samples: Samples, source: Source, notes: list[str]) -> UInt8[np.ndarray, "H W"]:
+def _grey(samples: Samples, source: Source, tissue: Tissue, notes: list[str]) -> UInt8[np.ndarray, "H W"]:
     kind = str(source.dataset.PhotometricInterpretation).strip().upper()
-    values = samples.values
     if kind in _GREY:
-        return grey_levels(values, source.dataset, notes)
+        with _tables_named(source.name):
+            return grey_levels(samples.values, source.dataset, notes)
     if kind == _PALETTE:
-        rgb = through_palette(values, source.dataset, notes)
+        with _tables_named(source.name):
+            rgb = through_palette(samples.values, source.dataset, notes)
     else:
-        stored = high_byte(values, int(source.dataset.BitsStored))
+        stored = high_byte(samples.values, int(source.dataset.BitsStored))
         rgb = put_right(stored, samples.photometric, source.regions, notes)
-    return without_colour(rgb, source.regions, source.limits.max_colour_share, notes)
+    return without_colour(rgb, tissue, source.limits.max_colour_share, notes)
+
+
+@contextmanager
+def _tables_named(name: str) -> Iterator[None]:
+    """Turn whatever look-up tables of the wrong kind or length raise into a refusal."""
+    try:
+        yield
+    except (UnreadableImageError, MemoryError):
+        raise
+    except Exception as error:  # its text may quote the header
+        raise UnreadableImageError(
+            "corrupt", f"The look-up tables of {name} cannot be used ({type(error).__name__})."
+        ) from error

@@ -20,6 +20,8 @@ _MIN_SHARE = 0.05  # of the frame: smaller tissue regions are previews
 _MAX_CLIPPED = 0.10  # of a region's area outside the frame: beyond it the region belongs to another picture size
 _MAX_OVERLAP = 0.10  # of a tissue region's area within a larger one: beyond it they are no layout side by side
 _MAX_COVERED = 0.50  # of a tissue region's area: beyond it the declarations contradict each other
+_MAX_ANISOTROPY = 2.0  # larger to smaller side of a pixel: screens have square pixels, half-height fields are 2 : 1
+_DISTRUSTED_SPACING = "declared millimetres per pixel that make pixels over twice as long as wide were not trusted"
 _MM_PER_PIXEL = (0.005, 5.0)  # a 40 MHz probe … a frame of 32 px over 16 cm
 
 
@@ -68,11 +70,11 @@ def read_regions(header: Dataset, height: int, width: int) -> Regions:
     items = list(header.get("SequenceOfUltrasoundRegions") or [])
     tissue = [item for item in items if _is(item, _TISSUE)]
     flow = [item for item in items if _is(item, _COLOUR_FLOW)]
-    fallback = _pixel_spacing(header)
+    notes: list[str] = []
+    fallback = _pixel_spacing(header, notes)
     if any(_fitted(item, height, width) is None for item in tissue):
         note = "a declared tissue region does not fit the frame and was not trusted"
         return Regions(spacing_mm=None, flow_declared=bool(flow), notes=(note,))
-    notes: list[str] = []
     chosen = _side_by_side(tissue, height, width, notes)
     others = [item for item in items if not _is(item, _COLOUR_FLOW) and not any(item is part for part, _ in chosen)]
     parts = []
@@ -81,12 +83,12 @@ def read_regions(header: Dataset, height: int, width: int) -> Regions:
         if sum(area(hole) for hole in holes) > _MAX_COVERED * area(box):
             note = "declared regions contradict each other and were not trusted"
             return Regions(spacing_mm=fallback, flow_declared=bool(flow), notes=(note,))
-        parts.append(Part(box, _spacing(item) or fallback, holes))
+        parts.append(Part(box, _spacing(item, fallback, notes), holes))
     if len(parts) > 1:
         notes.append(f"the frame shows {len(parts)} pictures side by side: one sample each")
     flow_boxes = [_clip(_box(item), height, width) for item in flow]
     seen = tuple(box for box in flow_boxes if box is not None)
-    return Regions(tuple(parts), fallback, seen, bool(flow), tuple(notes))
+    return Regions(tuple(parts), fallback, seen, bool(flow), tuple(dict.fromkeys(notes)))
 
 
 def area(box: Box) -> int:
@@ -157,24 +159,38 @@ def _common(box: Box, other: Box | None) -> Box | None:
 
 
 # --------------------------------------------------------------------------- millimetres
-def _spacing(item: Dataset) -> tuple[float, float] | None:
-    """Millimetres per pixel; regions are in centimetres, deltas may be negative."""
+def _spacing(item: Dataset, fallback: tuple[float, float] | None, notes: list[str]) -> tuple[float, float] | None:
+    """Millimetres per pixel of a region, which is in centimetres and may have negative deltas.
+
+    What the header says of the whole frame stands in where the region says nothing that can be, and not where what it
+    says is distrusted: one of the two is wrong then, and nobody knows which.
+    """
     if any(_number(item, f"PhysicalUnits{axis}Direction") != _CENTIMETRES for axis in "XY"):
-        return None
+        return fallback
     down, across = _number(item, "PhysicalDeltaY"), _number(item, "PhysicalDeltaX")
-    return _plausible(abs(down) * 10, abs(across) * 10) if down and across else None
+    stated = _possible(abs(down) * 10, abs(across) * 10) if down and across else None
+    return fallback if stated is None else _trusted(stated, notes)
 
 
-def _pixel_spacing(header: Dataset) -> tuple[float, float] | None:
+def _pixel_spacing(header: Dataset, notes: list[str]) -> tuple[float, float] | None:
     values = header.get("PixelSpacing")
     if values is None or isinstance(values, str) or not hasattr(values, "__len__") or len(values) != 2:
         return None
-    return _plausible(float(values[0]), float(values[1]))
+    stated = _possible(float(values[0]), float(values[1]))
+    return None if stated is None else _trusted(stated, notes)
 
 
-def _plausible(down: float, across: float) -> tuple[float, float] | None:
+def _possible(down: float, across: float) -> tuple[float, float] | None:
     low, high = _MM_PER_PIXEL
     return (down, across) if low <= down <= high and low <= across <= high else None
+
+
+def _trusted(stated: tuple[float, float], notes: list[str]) -> tuple[float, float] | None:
+    """Millimetres that pixels of a screen can have: others would squeeze the picture out of shape, or to a line."""
+    if max(stated) <= _MAX_ANISOTROPY * min(stated):
+        return stated
+    notes.append(_DISTRUSTED_SPACING)
+    return None
 
 
 def _number(item: Dataset, key: str) -> float | None:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy import ndimage
 
-from fibrokd.data.dicom_colour import tissue_area
-from fibrokd.data.dicom_regions import Box, Regions
+from fibrokd.data.dicom_colour import Tissue
+from fibrokd.data.dicom_regions import Box
 
 _STROKE_PX = 9  # wider things than this are no strokes
 _CONTRASTS = (90, 130)  # grey levels above what lies around; the higher one parts glyphs from speckle that touches them
@@ -49,18 +49,18 @@ class _Glyph:
         )
 
 
-def without_text(grey: UInt8[np.ndarray, "H W"], regions: Regions, notes: list[str]) -> UInt8[np.ndarray, "H W"]:
+def without_text(grey: UInt8[np.ndarray, "H W"], tissue_of_frame: Tissue, notes: list[str]) -> UInt8[np.ndarray, "H W"]:
     """Return the frame with rows of text within the tissue set to 0; text around the tissue stays.
 
     Args:
         grey: The frame.
-        regions: Where tissue is declared.
+        tissue_of_frame: Where tissue is declared, and found.
         notes: Is told how many rows were found.
     """
     rows = text_rows(grey)
     if not rows:
         return grey
-    tissue = tissue_area(grey, regions)
+    tissue = tissue_of_frame.area(grey)
     hidden = np.zeros(grey.shape, dtype=bool)
     for top, left, bottom, right in rows:
         if tissue[top:bottom, left:right].mean() >= _INSIDE:

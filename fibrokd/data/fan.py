@@ -1,44 +1,34 @@
 """Finds the insonation fan of one frame: mask, box, apex, and how far the fitted sector explains what is seen.
 
-Classical geometry, no learning. Works on a copy of 56 … 111 cells along the longer side; only the mask is full size.
+Classical geometry, no learning: a fast search that a blank background suffices for, and a slower one for outlines that
+are crowded by burned-in marks: where the fast one fails, or where a mark has melted into what it found.
 Must not crop or decide what happens below a confidence: that is ``preprocess``.
-Shape letters: H W frame, h w the small copy, R rows, C columns near the axis, V stretches tried.
+Shape letters: H W frame.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from fibrokd.data.bitboard import dilated, eroded, largest_part, pack, stride, unpack
-from fibrokd.data.sector import Line, Sector
+from fibrokd.data.fan_crowded import find_crowded
+from fibrokd.data.fan_fit import fit
+from fibrokd.data.fan_marks import Marks, marks_beyond, mostly_blank
+from fibrokd.data.fan_region import CONTRAST, contrast_of, region_of
+from fibrokd.data.sector import Sector
 
 LEAST_CELLS = 56
 """Cells along the longer side of the small copy, at least: 4 px each at 256 px."""
 
-_CONTRAST = 2  # grey levels from the background: receiver noise in deep shadows still counts as fan
-_FULL_SHARE = 0.96  # of the frame: a region this large has no fan's outline
-_LEAST_SHARE = 0.05  # of the frame: a smaller region is an icon or a colour bar
-_BORDER_SHARE = 0.4  # of the frame's border: a region that touches more of it has been cut off all around
-_LEAST_SEEN = 0.7  # of the region with its shadows filled: below it the region is made of pieces
-_LEAST_THICKNESS = 4  # cells from the middle to the edge: text, rulers and grey bars are thinner
-_LEAST_OPENING = 0.5  # columns per row between the flanks: below it a screen or a linear probe, not a liver fan
-_SYMMETRY_BONUS = 0.06  # of overlap: what a symmetric fan may lose to shadows and still be preferred
-_FLANK_SHARE = 0.72  # of the fan's rows: below, the far arc cuts the flanks
-_AXIS_SHARE = 0.15  # of the fan's width, to either side of its axis: columns that show the arcs
-_SEEN_MARGIN = 0.4  # cells by which what is seen exceeds the fan: a tenth of a cell's area makes it differ enough
-_GRAIN = 0.5  # cells
-_SHADOW_TRUST = 0.005  # weight of an edge point that has drawn back
-_ROUNDS = 4  # of reweighting: the lines move by under a tenth of a cell afterwards
-_LEAST_STRETCH = 0.7
-_STRETCH_STEP = 0.15
-_STRETCHES = _LEAST_STRETCH + _STRETCH_STEP * np.arange(7)
-_OUTWARD = np.array([[-1.0], [1.0]])  # rows: upwards at the probe's face, downwards at the far arc
+_BELIEVED = 0.9  # confidence: a fan that the fast search explains so well is not looked for again
+_LEAST_OFF_PX = 2  # the fitted sector covers up to 1 px too much
+_OFF_SHARE = 128  # one pixel in so many along the longer side: under half a cell of the fast search
+_CELLS_IN_DOUBT = 3  # marks that melted into the fan reach no further into its outline in nine pictures of ten
 
 
 @dataclass(frozen=True)
@@ -50,12 +40,15 @@ class Fan:
         width: Columns of the frame.
         confidence: Intersection over union of the fitted sector and the region seen, 0 … 1.
         sector: The fitted sector in pixels of the frame; ``None`` where nothing was found.
+        off_px: Pixels by which the outline may lie beyond the true one: a share of the frame's longer side, and more
+            where a mark may have moved it. What is kept must lie as much further inside.
     """
 
     height: int
     width: int
     confidence: float = 0.0
     sector: Sector | None = None
+    off_px: int = _LEAST_OFF_PX
 
     @functools.cached_property
     def mask(self) -> Bool[np.ndarray, "H W"]:
@@ -91,7 +84,9 @@ def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
 
     Background level from the border; what differs from it, closed and opened by 3 × 3 cells; its largest part that is
     thicker than text and rulers; straight flanks by asymmetric robust fits (shadows only ever move edge points
-    inwards), one of them mirrored where a shadow hides the other; arcs by a search over the horizontal stretch.
+    inwards), one of them mirrored where a shadow hides the other; arcs by a search over the horizontal stretch. Where
+    this explains less than nine tenths of what is seen, or where part of what is seen stands out beyond the outline as
+    marks do: :func:`fibrokd.data.fan_crowded.find_crowded`.
 
     Args:
         pixels: Grey levels as decoded.
@@ -99,16 +94,47 @@ def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
     Returns:
         The fan; confidence 0 and an empty mask where no region with an outline was found.
     """
+    first, marks = _find_clean(pixels)
+    believed = first.confidence >= _BELIEVED
+    if believed and marks is None:
+        return first
+    sector, confidence = find_crowded(pixels)
+    if sector is not None and confidence >= _BELIEVED:
+        second = dataclasses.replace(first, confidence=confidence, sector=sector)
+        return first if believed and marks is not None and not _is_cleared(pixels, marks, first, second) else second
+    if believed and marks is not None and marks.plain and marks.may_be_read(pixels):
+        return dataclasses.replace(first, off_px=_CELLS_IN_DOUBT * _cell_px(pixels))
+    return first
+
+
+def _is_cleared(pixels: UInt8[np.ndarray, "H W"], marks: Marks, first: Fan, second: Fan) -> bool:
+    """Whether the second outline leaves out a mark that the first encloses, and not merely tissue in a shadow."""
+    if marks.plain and second.sector is not None and not marks.within(second.sector):
+        return True
+    return mostly_blank(pixels, first.inner_mask(first.off_px) & ~second.mask)
+
+
+def _find_clean(pixels: UInt8[np.ndarray, "H W"]) -> tuple[Fan, Marks | None]:
+    """The fan whose outline has a blank background beside it, on a copy of 56 … 111 cells along the longer side.
+
+    With it, what of the region that it was fitted to stands out beyond its outline.
+    """
     height, width = pixels.shape
-    factor = max(1, max(height, width) // LEAST_CELLS)
-    contrast = _contrast(np.asarray(Image.fromarray(pixels).reduce(factor)))
-    region = _region(contrast > _CONTRAST)
+    factor = _cell_px(pixels)
+    contrast = contrast_of(np.asarray(Image.fromarray(pixels).reduce(factor)))
+    off_px = max(_LEAST_OFF_PX, max(height, width) // _OFF_SHARE)
+    region = region_of(contrast > CONTRAST)
     if region is None:
-        return Fan(height, width)
-    sector, confidence = _fit(region, contrast)
+        return Fan(height, width, off_px=off_px), None
+    sector, confidence = fit(region, contrast)
     if sector is None:
-        return Fan(height, width)
-    return Fan(height, width, confidence, sector.enlarged(factor))
+        return Fan(height, width, off_px=off_px), None
+    marks = marks_beyond(region, contrast, sector, factor)
+    return Fan(height, width, confidence, sector.enlarged(factor), off_px), marks
+
+
+def _cell_px(pixels: UInt8[np.ndarray, "H W"]) -> int:
+    return max(1, int(max(pixels.shape)) // LEAST_CELLS)
 
 
 def mask_box(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
@@ -116,187 +142,3 @@ def mask_box(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int, int, int]:
     rows, columns = np.asarray(mask.any(1)), np.asarray(mask.any(0))
     bottom, right = len(rows) - int(rows[::-1].argmax()), len(columns) - int(columns[::-1].argmax())
     return int(rows.argmax()), int(columns.argmax()), bottom, right
-
-
-# --------------------------------------------------------------------------- the region seen
-def _contrast(small: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Distance of every cell from the background, the most frequent level along the border."""
-    border = np.concatenate([small[:2].ravel(), small[-2:].ravel(), small[:, :2].ravel(), small[:, -2:].ravel()])
-    background = np.uint8(np.bincount(border).argmax())
-    return np.asarray(np.maximum(small, background) - np.minimum(small, background))
-
-
-def _region(seen: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
-    """The largest thick part of what is seen, shadows filled; ``None`` without an outline."""
-    height, width = seen.shape
-    step = stride(width)
-    # Closing bridges dark speckle without moving the outline; a blur would move it outwards by its own width.
-    board = eroded(dilated(pack(seen), step), step)
-    board = dilated(eroded(board, step), step)
-    part = unpack(largest_part(board, step, _LEAST_THICKNESS), height, width)
-    # Below the first cell of its column and between the first and the last of its row: within the outline.
-    first, last = _ends(part)
-    row, column = np.arange(height, dtype=np.int16), np.arange(width, dtype=np.int16)
-    region = np.logical_and(column >= first[:, None], column <= last[:, None])
-    region &= row[:, None] >= np.where(part.any(0), part.argmax(0), height).astype(np.int16)
-    region &= np.asarray(part.any(1))[:, None]
-    size = np.count_nonzero(region)
-    if not _LEAST_SHARE < size / seen.size < _FULL_SHARE or np.count_nonzero(part) < _LEAST_SEEN * size:
-        return None
-    on_border = sum(np.count_nonzero(line) for line in (region[0], region[-1], region[:, 0], region[:, -1]))
-    return region if on_border < _BORDER_SHARE * 2 * (height + width) else None
-
-
-def _ends(part: Bool[np.ndarray, "R w"]) -> tuple[Int[np.ndarray, " R"], Int[np.ndarray, " R"]]:
-    """First and last True column of every row."""
-    return part.argmax(1).astype(np.int16), (part.shape[1] - 1 - part[:, ::-1].argmax(1)).astype(np.int16)
-
-
-# --------------------------------------------------------------------------- the sector
-def _fit(region: Bool[np.ndarray, "h w"], contrast: UInt8[np.ndarray, "h w"]) -> tuple[Sector | None, float]:
-    rows = np.flatnonzero(region.any(1))
-    upper = rows[: int(_FLANK_SHARE * len(rows))]
-    if len(upper) < 8:
-        return None, 0.0
-    first, last = _ends(region[upper])
-    left, right = _flanks(upper.astype(np.float64), np.stack([-first, last]).astype(np.float64))
-    best: tuple[Sector | None, float] = (None, 0.0)
-    for flanks in _hypotheses(left, right, float(rows[0])):
-        apex = _apex(*flanks, float(rows[0]))
-        found = _best_arcs(region, contrast, flanks, apex) if apex else (None, 0.0)
-        if found[1] > best[1] - (_SYMMETRY_BONUS if best[0] else 0.0):
-            best = found
-    return best
-
-
-def _hypotheses(left: Line, right: Line, top: float) -> list[tuple[Line, Line]]:
-    """The flanks as seen; and where they differ, the wider one mirrored: a rib shadow may hide the other."""
-    if abs(left[0] + right[0]) < 0.05 * (right[0] - left[0]):
-        return [(left, right)]
-    axis = ((left[0] + right[0]) * top + left[1] + right[1]) / 2
-    wider = left if -left[0] > right[0] else right
-    mirrored = (-wider[0], 2 * axis - wider[1])
-    return [(left, right), (left, mirrored) if wider is left else (mirrored, right)]
-
-
-def _flanks(rows: Float[np.ndarray, " R"], outward: Float[np.ndarray, "2 R"]) -> tuple[Line, Line]:
-    """Straight lines through the outermost points: points inside are forgiven (shadows), points outside are not.
-
-    Args:
-        rows: Rows of the edge points.
-        outward: Their columns, counted outwards: the left flank's are negative.
-    """
-    middle = rows.mean()
-    row = rows - middle
-    powers = np.stack([np.ones_like(row), row, row * row], axis=1)
-    # A fan only widens: where the edge draws back by more than grain does, a shadow lies.
-    weight = trust = np.where(outward > np.maximum.accumulate(outward, axis=1) - _GRAIN, 1.0, _SHADOW_TRUST)
-    for _ in range(_ROUNDS):
-        moments = weight @ powers
-        targets = (weight * outward) @ powers[:, :2]
-        total, first, second = moments.T
-        slope = (total * targets[:, 1] - first * targets[:, 0]) / (total * second - first * first)
-        offset = (targets[:, 0] - slope * first) / total
-        beyond = outward - slope[:, None] * row - offset[:, None]
-        distance = 1 + np.maximum(-beyond, beyond / 6)
-        weight = trust / (distance * distance)
-    offset = offset - slope * middle
-    # Rounded: sums differ in the last bit between processors, and no pixel may flip for that.
-    slopes, offsets = slope.round(4).tolist(), offset.round(2).tolist()
-    return (-slopes[0], -offsets[0]), (slopes[1], offsets[1])
-
-
-def _apex(left: Line, right: Line, top: float) -> tuple[float, float] | None:
-    """Where the flanks meet, at the fan's top at the lowest; ``None`` where they hardly open."""
-    opening = right[0] - left[0]
-    if opening < _LEAST_OPENING:
-        return None
-    row = min((left[1] - right[1]) / opening, top)
-    middle = ((left[0] + right[0]) * row + left[1] + right[1]) / 2
-    return round(row, 2), round(middle, 2)
-
-
-def _best_arcs(
-    region: Bool[np.ndarray, "h w"],
-    contrast: UInt8[np.ndarray, "h w"],
-    flanks: tuple[Line, Line],
-    apex: tuple[float, float],
-) -> tuple[Sector | None, float]:
-    """Radial limits from the columns around the axis, stretch by search."""
-    half = max(2, round(_AXIS_SHARE * np.count_nonzero(region.any(0))))
-    centre = min(max(round(apex[1]), half), region.shape[1] - 1 - half)
-    shown = slice(centre - half, centre + half + 1)
-    near, far = _radii(region[:, shown], contrast[:, shown], centre - half - apex[1], apex[0])
-    scores = _overlaps(region, flanks, apex, near, far)
-    best = int(scores.argmax())
-    place = _peak(scores, best)
-    low = min(int(place), len(scores) - 2)
-    near_best, far_best = (round(float(r[low] + (place - low) * (r[low + 1] - r[low])), 2) for r in (near, far))
-    stretch = round(_LEAST_STRETCH + _STRETCH_STEP * place, 3)
-    return Sector(*flanks, apex, near_best, far_best, stretch), float(scores[best])
-
-
-def _peak(scores: Float[np.ndarray, " V"], best: int) -> float:
-    """Index, between whole numbers, of the top of the parabola through the best score and its neighbours."""
-    if not 0 < best < len(scores) - 1:
-        return float(best)
-    before, top, after = (float(score) for score in scores[best - 1 : best + 2])
-    return best + 0.5 * (before - after) / min(before - 2 * top + after, -1e-6)
-
-
-def _radii(
-    part: Bool[np.ndarray, "h C"],
-    contrast: UInt8[np.ndarray, "h C"],
-    start: float,
-    apex_row: float,
-) -> tuple[Float[np.ndarray, " V"], Float[np.ndarray, " V"]]:
-    """Radii of the probe's face and of the deepest echoes, for every stretch.
-
-    Args:
-        part: The region in the columns around the axis.
-        contrast: Distance from the background there.
-        start: Their first column, counted from the apex.
-        apex_row: Row of the apex.
-    """
-    count = part.shape[1]
-    each = np.arange(count)
-    top, bottom = part.argmax(0), len(part) - 1 - part[::-1].argmax(0)
-    # The outermost cell is partly covered: its share is its level over the next cell's.
-    ends, inner = np.stack([top, bottom]), np.stack([top + 1, bottom - 1])
-    levels = contrast[np.stack([ends, inner.clip(0, len(part) - 1)]), each]
-    share = np.minimum(levels[0] / np.maximum(levels[1], 1), 1)
-    edge = ends + _OUTWARD * (share - 0.5)
-    aside = np.square(_STRETCHES[:, None] * (each + start))
-    radius = np.sqrt(np.square(edge - apex_row)[:, None] + aside)
-    radius.sort(axis=-1)
-    return radius[0, :, count // 3], radius[1, :, count - 1 - count // 3]
-
-
-def _overlaps(
-    region: Bool[np.ndarray, "h w"],
-    flanks: tuple[Line, Line],
-    apex: tuple[float, float],
-    near: Float[np.ndarray, " V"],
-    far: Float[np.ndarray, " V"],
-) -> Float[np.ndarray, " V"]:
-    """Intersection over union of the region and the sector, for every stretch: counted per row, nothing is drawn."""
-    top = max(0, math.floor(apex[0]) + 1)
-    height, width = region[top:].shape
-    until = np.zeros((height, width + 1), dtype=np.int16)  # cells of the region to the left of a column
-    np.cumsum(region[top:], axis=1, out=until[:, 1:])
-    row = np.arange(top, top + height)
-    limits = np.stack([np.maximum(near - _SEEN_MARGIN, 0), far + _SEEN_MARGIN])[:, :, None]
-    reach = np.sqrt(np.maximum(limits * limits - np.square(row - apex[0]), 0)) / _STRETCHES[:, None]
-    # Edges, not centres, of cells; both circles at once: what the near one cuts out is taken off again.
-    (left_slope, left_offset), (right_slope, right_offset) = flanks
-    middle, bounds = apex[1] + 0.5, np.empty((2, *reach.shape))
-    np.maximum(middle - reach, left_slope * row + (left_offset + 0.5 - _SEEN_MARGIN), out=bounds[0])
-    np.minimum(middle + reach, right_slope * row + (right_offset + 0.5 + _SEEN_MARGIN), out=bounds[1])
-    np.maximum(bounds[0], bounds[1], out=bounds[1])
-    cells = (bounds.clip(0, width) + 0.5).astype(np.intp)
-    (near_size, far_size) = (cells[1] - cells[0]).sum(axis=-1)
-    counted = until.ravel()[cells + np.arange(height) * (width + 1)]
-    (near_common, far_common) = (counted[1] - counted[0]).sum(axis=-1, dtype=np.intp)
-    size, common = far_size - near_size, far_common - near_common
-    union = np.maximum(size + np.count_nonzero(region) - common, 1)
-    return np.asarray(common / union)

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int8, UInt8
 from PIL import Image
 
+from fibrokd.data.border import border_level
 from fibrokd.data.fan import Fan, mask_box
 from fibrokd.data.sector import Sector
 
@@ -92,9 +93,7 @@ def _in_fan(
 
 def _in_frame(pixels: UInt8[np.ndarray, "H W"]) -> tuple[Float[np.ndarray, "F F"], Float[np.ndarray, "F F"]]:
     """Grey levels on rows × columns of the part of the frame that is not background, and how much of it is not."""
-    border = np.concatenate([pixels[:2].ravel(), pixels[-2:].ravel(), pixels[:, :2].ravel(), pixels[:, -2:].ravel()])
-    background = int(np.bincount(border).argmax())
-    seen = np.asarray(np.abs(pixels.astype(np.int16) - background) > _CONTRAST)
+    seen = np.asarray(np.abs(pixels.astype(np.int16) - int(border_level(pixels))) > _CONTRAST)
     if not seen.any():
         return np.zeros((_FINE, _FINE)), np.zeros((_FINE, _FINE))
     top, left, bottom, right = mask_box(seen)

@@ -54,16 +54,11 @@ def from_unit(values: Float[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:
     return np.asarray(np.rint(np.clip(values, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
 
-def colour_share(rgb: UInt8[np.ndarray, "H W 3"], threshold: int = 20) -> float:
-    """Return the share of pixels whose |R−G| + |G−B| exceeds ``threshold`` grey levels.
+def chroma(rgb: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "H W"]:
+    """Return |R−G| + |G−B| per pixel, 0 … 510.
 
     B-mode is grey; colour means flow boxes, calipers, tinted maps, or a wrong photometric interpretation.
     """
-    return float((chroma(rgb) > threshold).mean())
-
-
-def chroma(rgb: UInt8[np.ndarray, "H W 3"]) -> UInt16[np.ndarray, "H W"]:
-    """Return |R−G| + |G−B| per pixel, 0 … 510."""
     wide = rgb.astype(np.int16)
     difference = np.abs(wide[..., 0] - wide[..., 1]) + np.abs(wide[..., 1] - wide[..., 2])
     return np.asarray(difference, dtype=np.uint16)

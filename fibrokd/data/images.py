@@ -23,7 +23,7 @@ class UltrasoundImage:
         spacing_mm: (row, column) millimetres per pixel, where the file states it.
         patient: Patient key as the file states it (identifying: never written out as it is).
         study: Study key as the file states it (identifying: never written out as it is).
-        device: Manufacturer and model as the file states it.
+        device: Manufacturer and model as the file states them (free text: never written out as it is).
         tissue: Box (top, left, bottom, right), half-open, that the file declares to be B-mode tissue.
         decoder: What decoded the pixels, with its version, such as ``pillow 12.1`` or ``pydicom/gdcm 3.2.6``.
         part: Index of the picture within its frame; 0 but for layouts that show several pictures side by side, which

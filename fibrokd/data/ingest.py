@@ -44,8 +44,8 @@ class IngestJob:
         limits: What the file may cost.
         frames: Which frames of a cine to take.
         secret: Key of the stand-ins for identifiers; ``None`` for generated data.
-        without_fan: Whether to ``keep`` or ``refuse`` a frame in which nothing could be cut out, neither a confident
-            fan nor a declared tissue box: it is kept as a whole, and so is whatever is burned into it.
+        without_fan: Whether to ``refuse`` or ``keep`` a frame of which nothing was blackened, for want of a confident
+            fan and a declared tissue box, or because no fan was looked for: whatever is burned in would be kept.
     """
 
     root: Path
@@ -54,7 +54,7 @@ class IngestJob:
     limits: ReadLimits
     frames: FramePolicy = field(default_factory=FramePolicy)
     secret: bytes | None = field(default=None, repr=False)
-    without_fan: Literal["keep", "refuse"] = "keep"
+    without_fan: Literal["keep", "refuse"] = "refuse"
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,21 @@ class IngestedFrame:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A file, or a frame of it, that cannot be used: one line of quarantine.csv.
+    """A file, or a picture of it, that cannot be used: one line of quarantine.csv.
 
     Args:
         path: Relative to the data root.
         frame: Frame index, ``None`` where the whole file is refused.
         reason: One of ``fibrokd.data.reading.REASONS``, ``no_label`` or ``no_fan``.
         detail: In words, without patient data.
+        part: Picture within the frame, ``None`` where the whole file is refused.
     """
 
     path: str
     frame: int | None
     reason: str
     detail: str
+    part: int | None = None
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,17 @@ def thumbnail(image: UltrasoundImage, done: Preprocessed) -> UInt8[np.ndarray, "
 def _ingested(job: IngestJob, data: bytes) -> IngestResult:
     decoding = decode(data, _NAME, job.limits, job.frames)
     digest = digest_bytes(data)
-    frames, refusals = [], []
+    path = job.source.path
+    frames = []
+    refusals = [Refusal(path, blank.frame, "blank", blank.detail, blank.part) for blank in decoding.blank]
     for image in decoding.images:
         done = preprocess(image, job.preprocess)
         if job.without_fan == "refuse" and not done.cropped:
-            detail = "neither a confident fan nor a declared tissue box: what is burned in cannot be cut off"
-            refusals.append(Refusal(job.source.path, image.frame, "no_fan", detail))
+            detail = "no fan accepted and no tissue box declared: what is burned in cannot be cut off"
+            refusals.append(Refusal(path, image.frame, "no_fan", detail, image.part))
             continue
         frames.append(_frame(image, done, digest, job, decoding.notes))
-    return IngestResult(job.source.path, tuple(frames), tuple(refusals))
+    return IngestResult(path, tuple(frames), tuple(refusals))
 
 
 def _frame(

@@ -3,8 +3,12 @@
 Decoders are C code that is fed with strangers' files: an error there ends the process, and no exception can be
 caught. So files are read in processes of their own. The kernel ends one that takes too long (an interval timer whose
 signal no one handles reaches C code too, and works when the parent is gone) and refuses it memory beyond its share;
-whoever waits at the other end of the pipe sees it close, blames the file that was open, and has the rest done by a
-fresh process. Must not know what a file is, or what is done with it.
+whoever waits at the other end of the pipe sees it close and has the rest done by a fresh process. The file that was
+open is blamed when it happens again: once may be the doing of a busy, stopped or exhausted machine. Must not know what
+a file is, or what is done with it.
+
+The clean process that forks the workers imports the caller's main module, as the workers of multiprocessing do: a
+script that calls :func:`isolated` without ``if __name__ == "__main__"`` is executed again there.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import os
 import resource
 import signal
 import time
+import traceback
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +30,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field
 
 from fibrokd.config import Config
-from fibrokd.errors import ConfigError
+from fibrokd.errors import ConfigError, FibroKDError
 
 BLAMES = {
     "too_slow": "reading it took longer than a worker may",
@@ -35,7 +40,7 @@ BLAMES = {
 """Why a file is given up that took its worker with it."""
 
 _GRACE_SECONDS = 5.0  # a worker that outlives its own timer by this much is killed from outside
-_TRIES = 2  # a death by another cause than the timer may be somebody else's doing: only its repetition is the file's
+_TRIES = 2  # a worker's death may be the machine's doing, that by the timer as well: only its repetition is the file's
 _MEGABYTE = 10**6
 
 
@@ -46,7 +51,7 @@ class WorkerLimits(Config):
     """Address space that one file may take on top of what its worker holds anyway, megabytes (10⁶ bytes)."""
 
     seconds_per_file: Annotated[float, Field(gt=0)] = 60.0
-    """Wall time that one file may take."""
+    """Wall time that one file may take; a file that takes longer is tried once more."""
 
 
 class Watch:
@@ -94,7 +99,8 @@ def isolated(
 
     Raises:
         ConfigError: Workers die although no file is open.
-        Exception: Whatever ``work`` raises.
+        FibroKDError: ``work`` raised it; or something else, of which the message names type and place alone, for
+            what it says may quote a file.
     """
     if tasks:
         supervisor = _Supervisor(work, tasks, limits)
@@ -200,7 +206,7 @@ class _Supervisor(Generic[Task, Result]):
             return ()
         reason = "too_slow" if worker.overdue else _cause(worker.process.exitcode)
         self.deaths[number, file] += 1
-        if reason == "too_slow" or self.deaths[number, file] >= _TRIES:
+        if self.deaths[number, file] >= _TRIES:
             if file is None:
                 raise _no_worker(worker.process.exitcode)
             self.blamed[number][file] = reason
@@ -238,11 +244,29 @@ def _serve(pipe: Connection, work: Callable[[Any, Watch], Any], limits: WorkerLi
             try:
                 answer = ("done", work(task, watch))
             except Exception as error:  # raised again in the parent
-                answer = ("failed", error)
+                answer = ("failed", _told(error))
             watch.begin(None)
             pipe.send(answer)
     except (EOFError, OSError):  # the parent is gone, or needs no more
         return
+
+
+def _told(error: Exception) -> FibroKDError:
+    """What the parent is to raise: an error that says what to do as it is; of others type and place, never their text.
+
+    Other errors need not survive the way: many cannot be pickled, and some that can cannot be read back.
+    """
+    if isinstance(error, FibroKDError):
+        kind = type(error)
+        revives = kind.__init__ is FibroKDError.__init__ or kind.__reduce__ is not FibroKDError.__reduce__
+        return error if revives else FibroKDError(error.problem, error.todo)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    why = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+    return FibroKDError(
+        f"Expected a worker to do its task, it failed with {type(error).__name__}{why} in line {frame.lineno} of "
+        f"{Path(frame.filename).name}.",
+        "Free space, memory or permissions where the message speaks of them; else this is a fault of the program.",
+    )
 
 
 def _address_space() -> int:

@@ -55,10 +55,12 @@ class FramePolicy(Config):
     """Frames to either side of a position that are looked at, nearest first, where its own frame cannot be used."""
 
     min_difference: Annotated[float, Field(ge=0)] = 0.5
-    """A frame whose mean absolute difference to one already taken is below this many grey levels is a frozen repeat."""
+    """A frame whose mean absolute difference to one already taken is below this many grey levels is a frozen repeat.
+    Where the file declares its tissue, only that counts: beside it clocks run."""
 
     min_mean: Annotated[float, Field(ge=0, le=255)] = 1.0
-    """A frame whose mean grey level is below this is black: the probe had no contact."""
+    """A frame whose mean grey level is below this is black: the probe had no contact. Where the file declares its
+    tissue, only that counts, and single pictures are refused as ``blank`` by the same rule."""
 
     max_cut_share: Share = 0.05
     """A frame that differs from its predecessor by over 100 grey levels in more than this share of its pixels follows

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from fibrokd.data.devices import device_name, place_label
 from fibrokd.data.identities import split_issuer, stand_in
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
@@ -63,7 +64,8 @@ def build_row(
 ) -> dict[str, object]:
     """Return the row of one frame, keyed by :data:`ROW_COLUMNS` in order.
 
-    Patient and study are what the collection says, else what the file says; both are hidden in the same way.
+    Patient and study are what the collection says, else what the file says; both are hidden in the same way. So is the
+    scanner, as far as it is free text; a label table's site and scanner pass while they are short and plain.
 
     Args:
         source: What the collection says about the file.
@@ -78,8 +80,7 @@ def build_row(
         image_id(file_digest, image.frame, image.part),
         image.frame,
         source.stage or "",
-        source.site,
-        source.scanner or (image.device or ""),
+        *_place(source, image.device or "", secret),
         file_digest,
         pixel_digest(image),
         image.format,
@@ -98,6 +99,13 @@ def build_row(
         stand_in("issuer", issuer, secret),
     )
     return dict(zip(ROW_COLUMNS, values, strict=True))
+
+
+def _place(source: SourceFile, device: str, secret: bytes | None) -> tuple[str, str]:
+    """Site and scanner as they may be written down; those of generated data stay as they are."""
+    if secret is None:
+        return source.site, source.scanner or device.replace("|", " ")
+    return place_label("site", source.site), place_label("scanner", source.scanner) or device_name(device)
 
 
 def check_manifest(table: pd.DataFrame, scale: StageScale) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
+from fibrokd.data.border import border_level
 from fibrokd.data.fan import Fan
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.errors import InputError
@@ -112,8 +113,7 @@ def _background(pixels: UInt8[np.ndarray, "H W"], outside: Bool[np.ndarray, "H W
     """The most frequent grey level outside, or along the border where nothing is known to be outside."""
     if outside.any():
         return np.uint8(np.bincount(pixels[outside]).argmax())
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return np.uint8(np.bincount(edge).argmax())
+    return border_level(pixels)
 
 
 # --------------------------------------------------------------------------- numbers

@@ -9,8 +9,10 @@ identities.csv      image_id, path, patient, study: where the frame lies, and ke
 pixels.npy          preprocessed frames, ``uint8`` [N, S, S]; everything outside the accepted fan is 0
 groups.csv          image_id, group (never cut by a split), cluster (tied by any evidence; what intervals resample),
                     evidence (which kinds of evidence tie the image to its group)
+levels.csv          image_id and its group under each single kind of evidence, see :data:`LEVEL_COLUMNS`
 splits.csv          image_id, split (train | val | calibration | test), fold (0 … k-1)
-quarantine.csv      path, frame, reason, detail of every file that could not be used; as identities.csv
+quarantine.csv      path, frame, part, reason, detail of every file (frame and part are empty then) and every picture
+                    of a file that could not be used; as identities.csv
 unmatched.csv       kind (file | row | companion), name, reason, detail of what has no stage, no file or no picture; as
                     identities.csv
 dataset.json        stage scale, PreprocessSpec, integrity stamp
@@ -66,6 +68,12 @@ IDENTITY_COLUMNS = (
 )
 """Columns of identities.csv beside ``image_id``: what leads back to files and persons. Keys of patients and studies
 differ with the secret, so no digest may depend on them."""
+
+LEVELS_FILE = "levels.csv"
+
+LEVEL_COLUMNS = ("stem", "content", "subject")
+"""Columns of levels.csv beside ``image_id``: the smallest image_id among the images of one file name, of one content,
+of one patient. ``subject`` is missing where too few patients are known. All evidence together is ``cluster``."""
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -135,6 +143,29 @@ class Prepared:
         """Stage index of every row; −1 where the row belongs to no split because it was left out."""
         rows = zip(self.table["stage"], self.table["split"], strict=True)
         return np.array([self.scale.parse(name) if split else -1 for name, split in rows], dtype=np.int64)
+
+    @cached_property
+    def levels(self) -> dict[str, tuple[str, ...]]:
+        """Group of every row had the split been made ``random``, by ``stem``, ``content``, ``all`` or ``subject``.
+
+        Levels that do not exist in the collection are left out; empty where the folder was prepared before
+        levels were written down.
+
+        Raises:
+            ArtifactError: levels.csv lacks images of manifest.csv.
+        """
+        if LEVELS_FILE not in self.record.outputs:
+            return {}
+        written = read_table(self.folder / LEVELS_FILE)
+        joined = self.table[["image_id", "cluster"]].merge(written, on="image_id", how="left", validate="1:1")
+        found = [name for name in LEVEL_COLUMNS if name in joined]
+        if joined[found].isna().any(axis=None):
+            raise ArtifactError(
+                f"{LEVELS_FILE} of {self.folder} lacks images of manifest.csv.", "Run `fibrokd prepare` again."
+            )
+        columns = {"random": "image_id", **{name: name for name in found}, "all": "cluster"}
+        order = ("random", "stem", "content", "all", "subject")
+        return {name: tuple(joined[columns[name]]) for name in order if name in columns}
 
     def rows(self, split: str) -> Int[np.ndarray, " M"]:
         """Row numbers of one split, ascending.

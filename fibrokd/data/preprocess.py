@@ -1,7 +1,8 @@
 """THE function from a decoded frame to the network's input; training, export, command line and app all call it.
 
-Fan found → its outline moved inwards by 2 px → outside set to 0 → cropped to its box → resized once, aspect kept →
-padded with 0 to a square. Must not decode files or change intensities: gain and dynamic range stay as they are.
+Fan found → its outline moved inwards by what it may be off → outside set to 0 → cropped to its box → resized once,
+aspect kept → padded with 0 to a square. Must not decode files or change intensities: gain and dynamic range stay as
+they are.
 Shape letters: H W decoded frame, h w the part of it that is kept, S side of the square network input, N frames.
 """
 
@@ -21,8 +22,6 @@ from fibrokd.data.images import UltrasoundImage
 
 Box = tuple[int, int, int, int]
 
-# The fitted sector covers up to 1 px too much; burned-in text and rulers touch the outline.
-_EROSION_PX = 2
 _KERNEL = Image.Resampling.BICUBIC
 
 
@@ -34,7 +33,7 @@ class PreprocessSpec(Config):
 
     crop: Literal["fan", "full"] = "fan"
     """``fan``: find the insonation fan, set everything outside it to 0 and crop to its box.
-    ``full``: keep the whole frame."""
+    ``full``: keep the frame's extent; outside the tissue box that a file declares it is 0 all the same."""
 
     min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Below this fan confidence (intersection over union of the fitted sector) the whole frame is kept."""
@@ -48,7 +47,8 @@ class Preprocessed:
         pixels: ``uint8`` [S, S]; 0 outside the accepted area.
         fan_confidence: 0 … 1; 0 where no fan was looked for or found.
         box: (top, left, bottom, right), half-open, of the decoded frame that was kept.
-        cropped: The fan, or the tissue box that the file declares, was cut out; False where the whole frame was kept.
+        cropped: Everything outside the fan, or outside the tissue box that the file declares, is 0; False where the
+            whole frame was kept.
         fan: What was found in the tissue box, or else in the whole frame, accepted or not; ``None`` where no fan was
             looked for.
         kept: Grey levels of ``box``, black where not accepted: all of the frame that may be looked at from now on.
@@ -75,15 +75,16 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
     height, width = image.pixels.shape
     whole: Box = (0, 0, height, width)
     if spec.crop == "full":
-        pixels = letterbox(image.pixels, spec.size, _aspect(image))
-        return Preprocessed(pixels, 0.0, whole, cropped=False, kept=image.pixels)
+        kept = _tissue_in_place(image)
+        cropped = image.tissue is not None
+        return Preprocessed(letterbox(kept, spec.size, _aspect(image)), 0.0, whole, cropped, kept=kept)
     bounds = image.tissue or whole
     inner = tissue_of(image)
     fan = find_fan(inner)
     kept, box = inner, bounds
     cropped = image.tissue is not None
     if fan.confidence >= spec.min_confidence:
-        mask = fan.inner_mask(_EROSION_PX)
+        mask = fan.inner_mask(fan.off_px)  # burned-in text and rulers touch the outline
         if mask.any():
             top, left, bottom, right = mask_box(mask)
             kept = inner[top:bottom, left:right] * mask[top:bottom, left:right].view(np.uint8)
@@ -98,6 +99,16 @@ def tissue_of(image: UltrasoundImage) -> UInt8[np.ndarray, "h w"]:
         return image.pixels
     top, left, bottom, right = image.tissue
     return np.ascontiguousarray(image.pixels[top:bottom, left:right])
+
+
+def _tissue_in_place(image: UltrasoundImage) -> UInt8[np.ndarray, "H W"]:
+    """Return the frame, black outside the tissue box that the file declares, if it declares one."""
+    if image.tissue is None:
+        return image.pixels
+    top, left, bottom, right = image.tissue
+    frame = np.zeros_like(image.pixels)
+    frame[top:bottom, left:right] = image.pixels[top:bottom, left:right]
+    return frame
 
 
 def letterbox(pixels: UInt8[np.ndarray, "H W"], size: int, aspect: float = 1.0) -> UInt8[np.ndarray, "S S"]:

@@ -1,6 +1,6 @@
 """Decodes PNG, JPEG, BMP and TIFF with Pillow, header checks first. Called by ``reading`` only.
 
-How samples become grey levels, whatever the picture uses of their range: 1 bit → 0 or 255; 16 bits → the high byte;
+How samples become grey levels, whatever the picture uses of their range: 1 bit → 0 or 255; 12 or 16 bits → the upper 8;
 real numbers → 0 … 1 or 0 … 255; colour, palettes and CMYK → luminance; transparency → over black.
 Shape letters: H W picture.
 """
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import io
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from fibrokd.data.grey import from_unit, high_byte, over_black
 from fibrokd.data.images import UltrasoundImage
@@ -26,8 +27,10 @@ _COLOUR = {"RGB", "RGBX", "CMYK", "YCbCr", "P"}
 _KEYED = _PLAIN | {"RGB", "P"}  # modes in which a PNG may declare one level or entry transparent
 _ORIENTATION = 0x0112
 _BAND_ROWS = 256  # deep samples are converted in bands: a whole picture would need 20 bytes per pixel
-_COLOURED = 21  # |R−G| + |G−B| from which a pixel counts as coloured; see ``grey.colour_share``
+_COLOURED = 21  # |R−G| + |G−B| from which a pixel counts as coloured; see ``grey.chroma``
 _WHOLE = {"I", "I;16", "I;16B", "I;16L", "I;16N"}
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF 6.0 section 8
+_WHITE_IS_ZERO = 0
 
 
 def decode_raster(
@@ -59,8 +62,9 @@ def decode_raster(
                 notes.append(f"only the first of {count} frames was read")
             picture.load()
             mode, tables = picture.mode, _jpeg_tables(picture)
+            scale = _Scale.of(picture)
             upright = _upright(picture, notes)
-            pixels = _grey_levels(upright, name, notes)
+            pixels = _grey_levels(upright, scale, name, notes)
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("too_large", f"{name} declares more pixels than any ultrasound screen.") from error
     except (OSError, SyntaxError, EOFError, ValueError, struct.error, IndexError, KeyError, TypeError) as error:
@@ -86,6 +90,28 @@ def check_side(width: int, height: int, name: str, limits: ReadLimits) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Scale:
+    """What deep samples mean, as far as Pillow leaves it to whoever reads them.
+
+    Args:
+        bits: Bits of a sample that count.
+        inverted: The highest value is black.
+    """
+
+    bits: int = 16
+    inverted: bool = False
+
+    @classmethod
+    def of(cls, picture: Image.Image) -> _Scale:
+        """Of a picture as opened: once it is turned upright, its tags are gone."""
+        if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+            return cls()
+        tags = picture.tag_v2
+        bits = tags.get(_BITS_PER_SAMPLE) or (16,)
+        return cls(min(int(bits[0]), 16), tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+
+
 def _jpeg_tables(picture: Image.Image) -> str:
     """Which encoder at which quality: a digest of the quantisation tables; empty where there are none."""
     tables: dict[int, list[int]] = getattr(picture, "quantization", None) or {}
@@ -100,7 +126,7 @@ def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:
         return picture
 
 
-def _grey_levels(picture: Image.Image, name: str, notes: list[str]) -> UInt8[np.ndarray, "H W"]:
+def _grey_levels(picture: Image.Image, scale: _Scale, name: str, notes: list[str]) -> UInt8[np.ndarray, "H W"]:
     mode = picture.mode
     see_through = mode in _ALPHA or (mode in _KEYED and "transparency" in picture.info)
     if mode in _PLAIN and not see_through:
@@ -108,9 +134,10 @@ def _grey_levels(picture: Image.Image, name: str, notes: list[str]) -> UInt8[np.
     if see_through or mode in _COLOUR:
         return _from_colour(picture, "RGBA" if see_through else "RGB", notes)
     if mode in _WHOLE:
-        return _from_whole(np.array(picture), name)
+        return _from_whole(np.array(picture), scale, name)
     if mode == "F":
-        return _from_real(np.array(picture), name)
+        levels = _from_real(np.array(picture), name)
+        return 255 - levels if scale.inverted else levels
     raise UnreadableImageError("unsupported_format", f"Expected grey or colour samples in {name}, found mode {mode}.")
 
 
@@ -127,14 +154,15 @@ def _from_colour(picture: Image.Image, mode: str, notes: list[str]) -> UInt8[np.
     return over_black(grey, np.asarray(layers.getchannel("A"))) if mode == "RGBA" else grey
 
 
-def _from_whole(samples: np.ndarray, name: str) -> UInt8[np.ndarray, "H W"]:
-    """Whole numbers of more than 8 bits: the full 16-bit range is meant, whatever part of it the picture uses."""
+def _from_whole(samples: np.ndarray, scale: _Scale, name: str) -> UInt8[np.ndarray, "H W"]:
+    """Whole numbers of more than 8 bits: their full range is meant, whatever part of it the picture uses."""
     if samples.min() < 0 or samples.max() > 0xFFFF:
         raise UnreadableImageError(
             "unsupported_format", f"Expected samples of 16 bits in {name}, found {samples.min()} … {samples.max()}."
         )
     bands = [samples[top : top + _BAND_ROWS] for top in range(0, len(samples), _BAND_ROWS)]
-    return np.concatenate([high_byte(band, bits=16) for band in bands])
+    levels = np.concatenate([high_byte(band, scale.bits) for band in bands])
+    return 255 - levels if scale.inverted else levels  # the high byte of 65535 − s is 255 less that of s
 
 
 def _from_real(samples: np.ndarray, name: str) -> UInt8[np.ndarray, "H W"]:

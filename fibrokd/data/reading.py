@@ -14,6 +14,7 @@ from fibrokd.data.decoder_warnings import warnings_as_notes
 from fibrokd.data.dicom import decode_dicom, looks_like_dicom
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import FramePolicy, ReadLimits
+from fibrokd.data.preprocess import tissue_of
 from fibrokd.data.raster import decode_raster
 from fibrokd.errors import UnreadableImageError
 
@@ -26,7 +27,7 @@ REASONS = {
     "too_large": "more pixels, frames or bytes than ReadLimits allows",
     "too_small": "fewer pixels than ReadLimits allows",
     "no_pixels": "a DICOM object without pixel data",
-    "blank": "every pixel has the same grey level",
+    "blank": "every pixel of the picture, or of the tissue that the file declares, has the same grey level or is black",
     "not_ultrasound": "a DICOM object that is no ultrasound picture",
     "secondary_capture": "a DICOM screenshot; limits.accept_secondary_capture reads them",
     "colour_flow": "a colour Doppler picture, not B-mode",
@@ -62,16 +63,33 @@ _EXTENSIONS = {
 
 
 @dataclass(frozen=True)
+class BlankPicture:
+    """A picture of a file that shows nothing, while others of the same file do.
+
+    Args:
+        frame: Index of the frame within its file.
+        part: Index of the picture within its frame.
+        detail: What was seen, in words without patient data.
+    """
+
+    frame: int
+    part: int
+    detail: str
+
+
+@dataclass(frozen=True)
 class Decoding:
     """What one file held.
 
     Args:
-        images: One picture per frame taken, in file order; never empty.
+        images: One picture per frame taken and part of it, in file order; never empty.
         notes: What was decided or repaired on the way, in words without patient data.
+        blank: Pictures that show nothing, such as the empty half of a dual screen.
     """
 
     images: tuple[UltrasoundImage, ...]
     notes: tuple[str, ...] = ()
+    blank: tuple[BlankPicture, ...] = ()
 
 
 def read(path: Path, limits: ReadLimits | None = None, frames: FramePolicy | None = None) -> list[UltrasoundImage]:
@@ -148,10 +166,12 @@ def decode(
     except Exception as error:
         # A decoder met something nobody foresaw. Only the error's class is told: its text may quote patient data.
         raise UnreadableImageError("unreadable", f"{name} made its decoder fail ({type(error).__name__}).") from error
-    for image in images:
-        if image.pixels.min() == image.pixels.max():
-            raise UnreadableImageError("blank", f"Every pixel of {name} is {image.pixels.flat[0]}.")
-    return Decoding(tuple(images), (*notes, *warned))
+    blank = [BlankPicture(i.frame, i.part, why) for i in images if (why := _why_blank(i, frames.min_mean))]
+    if len(blank) == len(images):
+        raise UnreadableImageError("blank", f"{name} shows nothing: {blank[0].detail}.")
+    left_out = {(picture.frame, picture.part) for picture in blank}
+    shown = tuple(image for image in images if (image.frame, image.part) not in left_out)
+    return Decoding(shown, (*notes, *warned), tuple(blank))
 
 
 def true_format(data: bytes) -> str | None:
@@ -206,6 +226,21 @@ def _decode(data: bytes, name: str, limits: ReadLimits, frames: FramePolicy) -> 
             "unsupported_format", f"Expected PNG, JPEG, BMP, TIFF or DICOM in {name}, found {found}.", "Convert it."
         )
     raise UnreadableImageError("not_an_image", f"Expected PNG, JPEG, BMP, TIFF or DICOM in {name}, found none of them.")
+
+
+def _why_blank(image: UltrasoundImage, least_mean: float) -> str:
+    """Why a picture shows nothing; empty where it shows something.
+
+    Only the tissue that a file declares is looked at: rulers and names beside it do not make a picture. Within it, a
+    few marks on black do not either; without a declaration nobody knows which pixels are marks.
+    """
+    tissue = tissue_of(image)
+    least, most = int(tissue.min()), int(tissue.max())
+    if least == most:
+        return f"every pixel of the picture is {most}"
+    if image.tissue is not None and tissue.mean() < least_mean:
+        return "the tissue that it declares is black"
+    return ""
 
 
 def _check_size(size: int, name: str, limits: ReadLimits) -> None:

@@ -38,8 +38,14 @@ class Sector:
 
     def enlarged(self, factor: int) -> Sector:
         """Return the same sector on a raster with ``factor`` times as many pixels on each side."""
-        shift = (factor - 1) / 2  # pixel centres lie at index + 0.5: offsets move with them
+        return self._scaled(factor, (factor - 1) / 2)
 
+    def reduced(self, factor: int) -> Sector:
+        """Return the sector whose :meth:`enlarged` this is."""
+        return self._scaled(1 / factor, (1 / factor - 1) / 2)
+
+    def _scaled(self, factor: int | float, shift: float) -> Sector:
+        # Pixel centres lie at index + 0.5: offsets move with them.
         def line(flank: Line) -> Line:
             return flank[0], flank[1] * factor + shift * (1 - flank[0])
 
@@ -52,8 +58,8 @@ class Sector:
             stretch=self.stretch,
         )
 
-    def inset(self, by: int) -> Sector:
-        """Return the sector with its whole outline moved inwards by so many pixels."""
+    def inset(self, by: int | float) -> Sector:
+        """Return the sector with its whole outline moved inwards by so many pixels; outwards where negative."""
 
         def aside(slope: float) -> float:
             return by * math.hypot(1, slope)
@@ -62,7 +68,7 @@ class Sector:
             left=(self.left[0], self.left[1] + aside(self.left[0])),
             right=(self.right[0], self.right[1] - aside(self.right[0])),
             apex=self.apex,
-            near=self.near + by if self.near > 0 else 0.0,
+            near=max(self.near + by, 0.0) if self.near > 0 else 0.0,
             far=self.far - by,
             stretch=self.stretch,
         )
@@ -76,7 +82,9 @@ class Sector:
             return mask
         row = np.arange(top, bottom, dtype=np.float64)
         squared = np.square(row - self.apex[0])
-        reach = np.sqrt(self.far**2 - squared) / self.stretch
+        reach = (
+            np.sqrt(np.maximum(self.far**2 - squared, 0)) / self.stretch
+        )  # the last row may miss by a rounding error
         first = np.maximum(self.left[0] * row + self.left[1], self.apex[1] - reach)
         last = np.minimum(self.right[0] * row + self.right[1], self.apex[1] + reach)
         start = np.ceil(np.maximum(first, edge)).clip(0, width).astype(np.int16)[:, None]

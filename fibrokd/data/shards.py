@@ -5,34 +5,30 @@ that no pixels travel between processes and memory stays bounded however many fi
 holds depends on their order alone, never on the number of workers; a file that takes its worker with it is refused
 and the rest of its shard read again.
 
-Shape letters: N frames of the collection, M some of them, S side of the network input, L and C numbers of a
-fingerprint and of the margins.
+What is done with them afterwards is :mod:`fibrokd.data.intake`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from jaxtyping import Bool, Float32, Int, Int8, UInt8
 
 from fibrokd.data import fingerprint, margins
-from fibrokd.data.identities import reconcile
-from fibrokd.data.ingest import THUMBNAIL_SIDE, IngestJob, IngestResult, Refusal, ingest, refused
+from fibrokd.data.ingest import THUMBNAIL_SIDE, IngestedFrame, IngestJob, IngestResult, Refusal, ingest, refused
 from fibrokd.data.isolation import BLAMES, Watch, WorkerLimits, isolated
-from fibrokd.data.manifest import ROW_COLUMNS, number_copies
-from fibrokd.errors import InputError
-from fibrokd.files import atomic_path
+from fibrokd.files import atomic_path, digest_bytes
 from fibrokd.progress import track
 
 FILES_PER_SHARD = 32
-_KINDS = {"pixels": np.uint8, "thumbnails": np.uint8, "fingerprints": np.int8, "margins": np.float32}
+KINDS = {"pixels": np.uint8, "thumbnails": np.uint8, "fingerprints": np.int8, "margins": np.float32}
+"""Arrays of a shard, and what their numbers are."""
 
 Reader = Callable[[IngestJob], IngestResult]
 """Reads one file; a function of a module, for workers find it by name."""
@@ -69,107 +65,6 @@ class Shard:
             return np.asarray(stored[name])
 
 
-@dataclass(frozen=True)
-class Intake:
-    """All frames of a collection as they lie in shards, less those set aside; made by :func:`take_in`.
-
-    Args:
-        table: Manifest with patient and study keys, every value as text; one row per frame.
-        frames: Position of every row among all frames of the shards, ascending.
-        shards: Where the frames lie.
-        refusals: Every file and frame that is not in the table.
-    """
-
-    table: pd.DataFrame
-    frames: Int[np.ndarray, " N"]
-    shards: tuple[Shard, ...]
-    refusals: tuple[Refusal, ...]
-
-    def without(self, aside: Bool[np.ndarray, " N"], reason: str, detail: str) -> Intake:
-        """Set rows aside: they leave the table and are refused for a reason."""
-        left = self.table[aside]
-        refused = tuple(
-            Refusal(path, int(frame), reason, detail) for path, frame in zip(left["path"], left["frame"], strict=True)
-        )
-        table = self.table[~aside].reset_index(drop=True)
-        return Intake(table, self.frames[~aside], self.shards, self.refusals + refused)
-
-    @property
-    def notes(self) -> list[tuple[str, str]]:
-        """What was decided or repaired: (image_id, note), in the order of the rows."""
-        names = dict(zip(self.frames.tolist(), self.table["image_id"], strict=True))
-        told, start = [], 0
-        for shard in self.shards:
-            told += [(names[start + row], note) for row, note in shard.notes if start + row in names]
-            start += len(shard.rows)
-        return told
-
-    def thumbnails(self, rows: Int[np.ndarray, " M"]) -> UInt8[np.ndarray, "M 48 48"]:
-        """Read the thumbnails of some rows, given in ascending order."""
-        return self._gathered("thumbnails", rows)
-
-    def fingerprints(self, rows: Int[np.ndarray, " M"]) -> Int8[np.ndarray, "M L"]:
-        """Read the fingerprints of some rows, given in ascending order."""
-        return self._gathered("fingerprints", rows)
-
-    def margins(self, rows: Int[np.ndarray, " M"]) -> Float32[np.ndarray, "M C"]:
-        """Read the margin numbers of some rows, given in ascending order."""
-        return self._gathered("margins", rows)
-
-    def write_pixels(self, path: Path, side: int) -> None:
-        """Write the preprocessed frames of all rows as one array ``uint8`` [N, S, S], shard by shard."""
-        with atomic_path(path) as temporary:
-            shape = (len(self.frames), side, side)
-            stored = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-            row = 0
-            for shard, inside in self._inside(self.frames):
-                stored[row : row + len(inside)] = shard.array("pixels")[inside]
-                row += len(inside)
-            stored.flush()
-
-    def _gathered(self, name: str, rows: Int[np.ndarray, " M"]) -> np.ndarray:
-        gathered = np.empty((len(rows), *_shapes(0)[name]), dtype=_KINDS[name])
-        start = 0
-        for shard, inside in self._inside(self.frames[rows]):
-            gathered[start : start + len(inside)] = shard.array(name)[inside]
-            start += len(inside)
-        return gathered
-
-    def _inside(self, frames: Int[np.ndarray, " M"]) -> Iterator[tuple[Shard, Int[np.ndarray, " _"]]]:
-        """Yield every shard that holds some of the frames, and their positions in it."""
-        start = 0
-        for shard in self.shards:
-            stop = start + len(shard.rows)
-            inside = frames[(frames >= start) & (frames < stop)] - start
-            if len(inside):
-                yield shard, inside
-            start = stop
-
-
-def take_in(shards: Sequence[Shard], refused_before: Sequence[Refusal] = ()) -> Intake:
-    """Put shards together.
-
-    Args:
-        shards: In the order of the files.
-        refused_before: Files refused before they were opened.
-
-    Raises:
-        InputError: Not one frame is usable.
-    """
-    rows = [row for shard in shards for row in shard.rows]
-    refusals = (*(refusal for shard in shards for refusal in shard.refusals), *refused_before)
-    if not rows:
-        raise InputError(
-            f"Expected readable images, found none: all {len(refusals)} files were refused, for example because "
-            f"{refusals[0].detail}.",
-            "Check data.root and the kind of files in it.",
-        )
-    table = pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype(str)
-    table["image_id"] = number_copies(table)
-    table["patient"] = reconcile(list(table["patient"]), list(table.pop("issuer")))
-    return Intake(table, np.arange(len(rows)), tuple(shards), refusals)
-
-
 def ingest_shards(
     jobs: Sequence[IngestJob],
     folder: Path,
@@ -178,6 +73,8 @@ def ingest_shards(
     reader: Reader | None = None,
 ) -> list[Shard]:
     """Ingest all files; shards that an earlier, interrupted run finished are kept.
+
+    Not kept are damaged ones, and those in which files took their worker with them: the limits may have been raised.
 
     Args:
         jobs: Files in the order of the manifest.
@@ -196,7 +93,8 @@ def ingest_shards(
     folder.mkdir(parents=True, exist_ok=True)
     pieces = [jobs[start : start + FILES_PER_SHARD] for start in range(0, len(jobs), FILES_PER_SHARD)]
     paths = [folder / f"{number:06d}.npz" for number in range(len(pieces))]
-    todo = [number for number, path in enumerate(paths) if not path.exists()]
+    done = {number: shard for number, path in enumerate(paths) if (shard := _finished(path)) is not None}
+    todo = [number for number in range(len(paths)) if number not in done]
     count = min(workers or len(os.sched_getaffinity(0)), max(len(todo), 1))
     work = [_Piece(pieces[number], paths[number], reader or ingest) for number in todo]
     if count == 1 and isolation is None:
@@ -206,7 +104,7 @@ def ingest_shards(
     files = sum(len(piece.jobs) for piece in work)
     for _ in track(_each_file(written), "reading images", total=files, unit="file"):
         pass
-    return [read_shard(path) for path in paths]
+    return [done.get(number) or read_shard(path) for number, path in enumerate(paths)]
 
 
 def write_shard(jobs: Sequence[IngestJob], path: Path, reader: Reader | None = None, watch: Watch | None = None) -> int:
@@ -226,7 +124,7 @@ def write_shard(jobs: Sequence[IngestJob], path: Path, reader: Reader | None = N
         watch.begin(None)
     frames = [frame for result in results for frame in result.frames]
     told = {
-        "rows": [frame.row for frame in frames],
+        "rows": [_row(frame) for frame in frames],
         "refusals": [asdict(refusal) for result in results for refusal in result.refusals],
         "notes": [(number, note) for number, frame in enumerate(frames) for note in frame.notes],
     }
@@ -236,9 +134,9 @@ def write_shard(jobs: Sequence[IngestJob], path: Path, reader: Reader | None = N
         "fingerprints": [frame.fingerprint for frame in frames],
         "margins": [frame.margins for frame in frames],
     }
-    shapes = _shapes(jobs[0].preprocess.size)
+    sides = shapes(jobs[0].preprocess.size)
     stacked = {
-        name: np.array(rows, dtype=_KINDS[name]).reshape(len(frames), *shapes[name]) for name, rows in held.items()
+        name: np.array(rows, dtype=KINDS[name]).reshape(len(frames), *sides[name]) for name, rows in held.items()
     }
     with atomic_path(path) as temporary:
         stacked["told"] = np.frombuffer(json.dumps(told).encode(), dtype=np.uint8)
@@ -258,6 +156,31 @@ def read_shard(path: Path) -> Shard:
     )
 
 
+def _finished(path: Path) -> Shard | None:
+    """What an earlier run left, unless it is to be made again."""
+    if not path.exists():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = archive.testzip() is None
+        shard = read_shard(path)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None  # a full disk or a lost machine: the file is written anew
+    blamed = any(refusal.reason in BLAMES for refusal in shard.refusals)
+    return shard if whole and not blamed else None
+
+
+def _row(frame: IngestedFrame) -> dict[str, object]:
+    """Row of a frame; where nothing varies in it, its content is told apart by its place.
+
+    Empty pictures of strangers are identical to the last grey level, and would tie their patients.
+    """
+    if frame.fingerprint.any():
+        return frame.row
+    place = f"{frame.row['pixel_digest']}#{frame.row['image_id']}"
+    return {**frame.row, "pixel_digest": digest_bytes(place.encode())}
+
+
 def _write_watched(piece: _Piece, watch: Watch) -> int:
     return write_shard(piece.jobs, piece.path, piece.reader, watch)
 
@@ -272,7 +195,7 @@ def _read(number: int, job: IngestJob, reader: Reader, watch: Watch | None) -> I
     return reader(job)
 
 
-def _shapes(side: int) -> dict[str, tuple[int, ...]]:
+def shapes(side: int) -> dict[str, tuple[int, ...]]:
     """Shape of one frame's row in every array of a shard."""
     return {
         "pixels": (side, side),

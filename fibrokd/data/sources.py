@@ -6,7 +6,6 @@ pixels. Nothing is dropped silently: whatever has no stage, and every row of a t
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +17,27 @@ from pydantic import Field
 from fibrokd.config import Config
 from fibrokd.data.identity_keys import DicomIdentity, read_identity
 from fibrokd.data.isolation import Watch, WorkerLimits, isolated
-from fibrokd.data.labels import LabelTable, read_labels
-from fibrokd.data.walking import locate, walk
+from fibrokd.data.labels import FACTS, LabelTable, read_labels
+from fibrokd.data.stage_folders import StageFolder, contradict, name_by_links, read_folders
+from fibrokd.data.walking import StatedPaths, locate, walk
 from fibrokd.errors import InputError, LabelError
 from fibrokd.stages import METAVIR, StageScale
 
-# Folder names that say how files are stored, not whom they show.
-_GENERIC = {
-    "train", "training", "val", "valid", "validation", "test", "images", "image", "img", "imgs", "frames", "data",
-    "png", "jpg", "jpeg", "bmp", "tif", "tiff", "dcm", "dicom", "us", "ultrasound", "raw",
-}  # fmt: skip
 _COMPANIONS = {
     ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".log", ".py",
     ".sha256",
 }  # fmt: skip
-_FACTS = ("patient", "study", "site", "scanner")
 _PROBLEMS = {
     "not_a_file": "a broken link or a special file",
     "outside_root": "a link that leads out of data.root; data.outside_links=true follows it",
     "no_entry": "the system does not let this folder be listed",
 }
 _HEADERS_PER_TASK = 64
+_UNCLEAR = {
+    "no_label": "no folder above it is named after a stage",
+    "ambiguous_label": "several folders or links name different stages, or bare numbers that patients may have as "
+    "well; name folders as the stages are named",
+}
 
 
 class StagesConfig(Config):
@@ -170,34 +169,22 @@ def find_files(config: DataConfig, isolation: WorkerLimits | None = None) -> Fou
 def from_folders(config: DataConfig, scale: StageScale, _isolation: WorkerLimits | None = None) -> Found:
     """Layout ``folders``: ``F3/…``, ``train/F3/…`` or ``F3/patient12/…``."""
     names, unmatched, companions = _walked(config)
+    again = [item.name for item in companions if item.reason == "linked_again"]
+    names, used, disputed = name_by_links(config.root, names, again, scale)
+    companions = [item for item in companions if item.name not in used]
+    read = {name: read_folders(PurePosixPath(name).parts[:-1], scale) for name in names}
+    read |= {name: StageFolder(None, problem="ambiguous_label") for name in disputed}
+    unclear = contradict(read.values())
     files = []
-    for path in names:
-        folders = PurePosixPath(path).parts[:-1]
-        stage, position, problem = _stage_of(folders, scale)
-        if stage is not None:
-            patient = _patient_of(folders[position + 1 :]) if config.patient_folders else ""
-            files.append(SourceFile(path, stage, patient))
+    for path, folder in read.items():
+        if folder.stage is not None and not (unclear and folder.depths):
+            files.append(SourceFile(path, folder.stage, folder.patient if config.patient_folders else ""))
         elif _is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
         else:
-            unmatched.append(Unmatched("file", path, problem, "no folder above it, or several, named after a stage"))
-    return Found(tuple(files), _sorted(unmatched), _sorted(companions))
-
-
-def _stage_of(folders: tuple[str, ...], scale: StageScale) -> tuple[str | None, int, str]:
-    """Stage named by the folders: exact names win over bare numbers, which may as well be patient numbers."""
-    exact = [i for i, folder in enumerate(folders) if folder.casefold() in {n.casefold() for n in scale.names}]
-    if len({scale.parse(folders[i]) for i in exact}) > 1:
-        return None, 0, "ambiguous_label"
-    for i in exact or range(len(folders)):
-        index = scale.try_parse(folders[i])
-        if index is not None:
-            return scale.names[index], i, ""
-    return None, 0, "no_label"
-
-
-def _patient_of(folders: tuple[str, ...]) -> str:
-    return next((folder for folder in folders if folder.casefold() not in _GENERIC), "")
+            reason = folder.problem or "ambiguous_label"
+            unmatched.append(Unmatched("file", path, reason, _UNCLEAR[reason]))
+    return Found(tuple(sorted(files, key=lambda file: file.path)), _sorted(unmatched), _sorted(companions))
 
 
 # --------------------------------------------------------------------------- layout: table
@@ -215,7 +202,7 @@ def from_table(config: DataConfig, scale: StageScale, isolation: WorkerLimits | 
         row = labels.rows.get(key)
         if key and row:
             used.add(key)
-            facts = {fact: row.values.get(fact, "") for fact in _FACTS}
+            facts = {fact: row.values.get(fact, "") for fact in FACTS}
             files.append(SourceFile(path, scale.names[scale.parse(row.values["stage"])], **facts))
         elif _is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
@@ -243,7 +230,8 @@ def _is_same(file: Path, other: Path) -> bool:
 def _keys_of(names: Sequence[str], root: Path, labels: LabelTable, isolation: WorkerLimits | None) -> list[str]:
     """Value of the label table's key for every file; empty where it has none."""
     if labels.key == "path":
-        return [_path_in(labels, root, name) for name in names]
+        stated = StatedPaths(labels.rows)
+        return [stated.find(name) for name in names]
     paths = [locate(root, name) for name in names]
     if isolation is None:
         identities = [read_identity(path) for path in paths]
@@ -253,12 +241,6 @@ def _keys_of(names: Sequence[str], root: Path, labels: LabelTable, isolation: Wo
         identities = [identity for number in range(len(pieces)) for identity in answers[number]]
     by_patient = labels.key == "PatientID"
     return ["" if i is None else i.patient_id if by_patient else i.study_uid for i in identities]
-
-
-def _path_in(labels: LabelTable, root: Path, name: str) -> str:
-    """The spelling in which the table has this path: as it is, as it is written down, or with composed letters."""
-    plain = locate(root, name).relative_to(root).as_posix()
-    return next((way for way in (plain, name, unicodedata.normalize("NFC", plain)) if way in labels.rows), "")
 
 
 def _read_identities(paths: Sequence[Path], watch: Watch) -> list[DicomIdentity | None]:

@@ -1,7 +1,8 @@
 """Walks a folder tree whatever lies in it, and gives every file a name that can be written down anywhere.
 
 Real folders come before linked ones, each real folder counts once, and whatever cannot be entered is told, so that no
-file is lost silently. Must not open files or know what their names mean.
+file is lost silently. Also finds which file is meant by a path that somebody else wrote down. Must not open files or
+know what their names mean.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import heapq
 import os
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # A file system's names are bytes: any of them but "/" and 0 may occur, and Python shows undecodable ones as surrogates.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\ud800-\udfff]|%(?=[0-9A-Fa-f]{2})")
@@ -46,10 +49,52 @@ def written(name: str) -> str:
     return _UNPRINTABLE.sub(_code, name)
 
 
+def plain(name: str) -> str:
+    """Return the path as the file system has it, relative to the root, of what :func:`walk` called ``name``."""
+    return os.fsdecode(_ESCAPED.sub(lambda code: bytes([int(code.group(1), 16)]), os.fsencode(name)))
+
+
 def locate(root: Path, name: str) -> Path:
     """Return where the file lies that :func:`walk` called ``name``."""
-    found = _ESCAPED.sub(lambda code: bytes([int(code.group(1), 16)]), os.fsencode(name))
-    return root / os.fsdecode(found)
+    return root / plain(name)
+
+
+def as_posix(path: str) -> str:
+    """Return a path from a table: Windows separators and a leading dot make no other file; "" stays empty."""
+    return PurePosixPath(path.replace("\\", "/")).as_posix() if path else ""
+
+
+class StatedPaths:
+    """Paths that a table states, to be found again by the names of files.
+
+    Tables are written on other systems: separators differ, and letters with accents come composed or in pieces.
+
+    Args:
+        stated: Relative paths as the table has them.
+    """
+
+    def __init__(self, stated: Iterable[str]) -> None:
+        self._exact: dict[str, str] = {}
+        self._composed: dict[str, str | None] = {}
+        for path in stated:
+            if path:
+                self._exact.setdefault(as_posix(path), path)
+        for spelling, path in self._exact.items():
+            composed = unicodedata.normalize("NFC", spelling)
+            self._composed[composed] = None if composed in self._composed else path
+
+    def find(self, name: str) -> str:
+        """Return the stated path that means the file which :func:`walk` called ``name``; "" where none does.
+
+        A path that is spelled exactly so counts before one that differs in the composition of its letters, and two of
+        the latter mean nobody.
+        """
+        spellings = (plain(name), name)
+        exact = next((self._exact[way] for way in spellings if way in self._exact), None)
+        if exact is not None:
+            return exact
+        composed = (self._composed.get(unicodedata.normalize("NFC", way)) for way in spellings)
+        return next((path for path in composed if path), "")
 
 
 def walk(root: Path, outside_links: bool = False) -> list[Entry]:

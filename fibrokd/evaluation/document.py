@@ -23,11 +23,13 @@ from fibrokd.evaluation.intervals import (
     stage_interval,
 )
 from fibrokd.evaluation.metrics import HEADLINE, METRICS, STAGE_METRICS
+from fibrokd.evaluation.overlap import LEARNED_FROM, AtLevel, Portion, at_levels
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.tables import confusion_counts
 
 FORMAT = 1
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
+Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
 
 
@@ -37,6 +39,7 @@ def metrics_document(
     stamp: Mapping[str, Any] | None = None,
     config: BootstrapConfig = DEFAULT_BOOTSTRAP,
     known_patients: int | float | None = None,
+    tied: Tied | None = None,
 ) -> dict[str, Any]:
     """Return the content of metrics.json.
 
@@ -46,6 +49,8 @@ def metrics_document(
         stamp: Integrity stamp of the prepared folder.
         config: How intervals are made.
         known_patients: Share of the images whose patient is known; ``None`` if that is not known either.
+        tied: Split → level → images with a relative among those learned from, see
+            :func:`fibrokd.evaluation.overlap.relatives`; without it nothing is said about inflation.
 
     Raises:
         TableError: There are no predictions, costs are missing, parts repeat, scales differ, or networks were
@@ -57,7 +62,7 @@ def metrics_document(
     for sample in samples:
         name = sample.predictions.network
         entry = networks.setdefault(name, {"parameters": int(costs[name]["parameters"])})
-        entry[sample.predictions.split] = _split(sample)
+        entry[sample.predictions.split] = _split(sample) | _inflation(sample, tied or {})
     return {
         "format": FORMAT,
         "scale": list(predictions[0].scale.names),
@@ -126,6 +131,25 @@ def _split(sample: Bootstrap) -> dict[str, Any]:
         "per_stage": stages,
         "confusion": counts.tolist(),
     }
+
+
+def _inflation(sample: Bootstrap, tied: Tied) -> dict[str, Any]:
+    levels = tied.get(sample.predictions.split)
+    if not levels:
+        return {}
+    found = at_levels(sample, levels)
+    sources = [name for name in LEARNED_FROM if name != sample.predictions.split]
+    return {"inflation": {"learned_from": sources, "levels": {name: _level(row) for name, row in found.items()}}}
+
+
+def _level(row: AtLevel) -> dict[str, Any]:
+    gaps = {name: as_json(gap) for name, gap in row.gap_points.items()}
+    return {**_portion(row.left), "gap_points": gaps, "related": _portion(row.related)}
+
+
+def _portion(portion: Portion) -> dict[str, Any]:
+    scores = {name: as_json(score) for name, score in portion.scores.items()}
+    return {"images": portion.images, "clusters": portion.clusters, **scores}
 
 
 def _comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:

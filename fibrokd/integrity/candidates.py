@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int, Int8, UInt64
 
-from fibrokd.integrity.correlation import Pairs, measured, norms, parts_of
+from fibrokd.integrity.correlation import Pairs, even_and_odd, measured, norms
 
 TABLES = 32
 """Independent chances of every pair to be proposed."""
@@ -73,14 +73,14 @@ def candidate_pairs(fingerprints: Int8[np.ndarray, "N L"], threshold: float, tab
 
 def reduce(fingerprints: Int8[np.ndarray, "N L"]) -> Reduced:
     """Reduce fingerprints to the principal components of the first ones; uncentred, so mirroring stays exact."""
-    sample = parts_of(fingerprints[:_SAMPLE])
+    sample = even_and_odd(fingerprints[:_SAMPLE])
     found = [_components(part) for part in (sample.even, sample.odd)]
     powers = np.sort(np.concatenate([power for power, _ in found]))
     least = powers[-min(COMPONENTS, len(powers))]
     kept = [base[:, power >= least] for power, base in found]
     values = np.empty((len(fingerprints), sum(base.shape[1] for base in kept)), dtype=np.float32)
     for start in range(0, len(fingerprints), _BLOCK):
-        block = parts_of(fingerprints[start : start + _BLOCK])
+        block = even_and_odd(fingerprints[start : start + _BLOCK])
         np.concatenate([block.even @ kept[0], block.odd @ kept[1]], axis=1, out=values[start : start + _BLOCK])
     values /= np.maximum(np.sqrt(np.einsum("nc,nc->n", values, values)), 1e-6)[:, None]
     return Reduced(values, kept[0].shape[1])

@@ -14,9 +14,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, Int, Int32, UInt8
 
 from fibrokd.data import margins as margin_layout
+from fibrokd.integrity.thumbnail_distances import squared_distances
 
 _NUMBER = re.compile(r"(\d+)")
 _FURTHER = ("mode", "jpeg_tables", "decoder", "extension_ok")
@@ -44,15 +45,9 @@ class ControlData:
     margins: Float32[np.ndarray, "N C"] | None = None
 
     @cached_property
-    def distances(self) -> Float32[np.ndarray, "N N"]:
-        """Squared Euclidean distance of every pair of thumbnails, up to a constant per row."""
-        flat = self.thumbnails.reshape(len(self.thumbnails), -1).astype(np.float32)
-        flat -= flat.mean(axis=0)  # smaller numbers: float32 keeps near neighbours apart
-        squares = np.einsum("nf,nf->n", flat, flat)
-        pairs = flat @ flat.T
-        pairs *= -2
-        pairs += squares
-        return np.asarray(pairs, dtype=np.float32)
+    def distances(self) -> Int32[np.ndarray, "N N"]:
+        """Squared Euclidean distance of every pair of thumbnails."""
+        return squared_distances(self.thumbnails, self.thumbnails)
 
     @cached_property
     def metadata(self) -> Float[np.ndarray, "N F"]:
@@ -77,12 +72,21 @@ class ControlData:
     @cached_property
     def contents(self) -> Int[np.ndarray, " N"]:
         """Number of the distinct picture that every row shows."""
-        return np.unique(self.table["pixel_digest"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+        return content_codes(self.table)
 
     @cached_property
     def scanners(self) -> Int[np.ndarray, " N"]:
         """Number of the scanner and site of every row; -1 where neither is known."""
         return scanner_codes(self.table)
+
+
+def content_codes(table: pd.DataFrame) -> Int[np.ndarray, " N"]:
+    """Number the distinct pictures, 0-based in the order of their digests.
+
+    Args:
+        table: Manifest rows; reads ``pixel_digest``.
+    """
+    return np.unique(table["pixel_digest"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
 
 
 def scanner_codes(table: pd.DataFrame) -> Int[np.ndarray, " N"]:

@@ -21,7 +21,7 @@ _PAIRS = 4096  # measured at once
 
 
 @dataclass(frozen=True)
-class Parts:
+class EvenAndOdd:
     """Even and odd parts of fingerprints, of the left half only, twice their size.
 
     Args:
@@ -75,12 +75,12 @@ def joined(sets: list[Pairs]) -> Pairs:
     )
 
 
-def parts_of(fingerprints: Int8[np.ndarray, "N L"]) -> Parts:
+def even_and_odd(fingerprints: Int8[np.ndarray, "N L"]) -> EvenAndOdd:
     """Split fingerprints into even and odd parts."""
     grids = fingerprints.reshape(len(fingerprints), SIDE, SIDE).astype(np.float32)
     left, right = grids[:, :, : SIDE // 2], grids[:, :, : SIDE // 2 - 1 : -1]
     shape = (len(fingerprints), SIDE * SIDE // 2)
-    return Parts((left + right).reshape(shape), (left - right).reshape(shape))
+    return EvenAndOdd((left + right).reshape(shape), (left - right).reshape(shape))
 
 
 def norms(fingerprints: Int8[np.ndarray, "N L"]) -> Float32[np.ndarray, " N"]:
@@ -93,7 +93,7 @@ def norms(fingerprints: Int8[np.ndarray, "N L"]) -> Float32[np.ndarray, " N"]:
 
 
 def alike(
-    one: Parts, one_norm: Float32[np.ndarray, " A"], other: Parts, other_norm: Float32[np.ndarray, " B"]
+    one: EvenAndOdd, one_norm: Float32[np.ndarray, " A"], other: EvenAndOdd, other_norm: Float32[np.ndarray, " B"]
 ) -> tuple[Float32[np.ndarray, "A B"], Float32[np.ndarray, "A B"]]:
     """Correlate all pictures of one block with all of another; no norm may be 0.
 
@@ -118,7 +118,7 @@ def measured(
     value, mirrored = np.empty(len(first), dtype=np.float32), np.empty(len(first), dtype=bool)
     for start in range(0, len(first), _PAIRS):
         part = slice(start, start + _PAIRS)
-        one, other = parts_of(fingerprints[first[part]]), parts_of(fingerprints[second[part]])
+        one, other = even_and_odd(fingerprints[first[part]]), even_and_odd(fingerprints[second[part]])
         even, odd = (np.einsum("pk,pk->p", *both) for both in ((one.even, other.even), (one.odd, other.odd)))
         value[part] = (even + np.abs(odd)) / ((2 * norm[first[part]]) * norm[second[part]])
         mirrored[part] = odd < 0

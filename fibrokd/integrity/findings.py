@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fibrokd.integrity.collection import Collection, PictureEvidence
+from fibrokd.integrity.control_data import content_codes
 from fibrokd.integrity.control_scores import ControlScores, score_controls
 from fibrokd.integrity.controls import ControlsConfig
 from fibrokd.integrity.duplicates import CopyFacts, copy_facts
@@ -44,7 +44,7 @@ class Findings:
         splits: Splits and folds.
         leak: What crosses from test to train.
         controls: Control → level → scores.
-        name_order: Whether the stage follows the file names; empty without controls.
+        name_order: Whether the stage follows the file names; empty without controls, and where files share names.
         known_patients: Share of images with a believable patient key.
         sampled: Images the controls were run on, where that is fewer than all.
         split_lookup: The look-up of thumbnails on this very split; empty without controls.
@@ -77,6 +77,20 @@ class Findings:
         found = pairs.drop_duplicates()["stage"].value_counts()
         return {name: int(found[name]) for name in self.collection.scale.names if name in found}
 
+    @property
+    def chance_spread(self) -> float:
+        """Standard deviation of the balanced accuracy of guessing, where groups (all evidence) are found as a whole.
+
+        All pictures of a group stand or fall together in the worst case, so a stage counts as many groups as are
+        effectively there: (Σ n)² / Σ n² of their sizes n.
+        """
+        pairs = pd.DataFrame({"stage": self.collection.table["stage"], "group": self.evidence_groups.names})
+        sizes = pairs.value_counts().rename("images").reset_index()
+        stages = sizes["images"].groupby(sizes["stage"])
+        groups = stages.sum() ** 2 / stages.agg(lambda images: (images**2).sum())
+        chance = 1 / len(groups)
+        return float((chance * (1 - chance) / groups).sum() ** 0.5 / len(groups))
+
     def as_json(self) -> dict[str, Any]:
         """Return the body of integrity.json, without the verdict."""
         table, scale = self.collection.table, self.collection.scale
@@ -87,10 +101,11 @@ class Findings:
             "images": len(table),
             "quarantined": sum(self.collection.refused.values()),
             "quarantine_reasons": dict(sorted(self.collection.refused.items())),
+            "refused_pictures": dict(sorted(self.collection.refused_pictures.items())),
             "unmatched_rows": self.collection.unmatched_rows,
             "crop": self.collection.crop,
             "uncropped": self.collection.uncropped,
-            "wrong_extension": int((table["extension_ok"].astype(str) == "0").sum()),
+            "wrong_extension": self.collection.wrong_extension,
             "distinct_images": self.copies.distinct,
             "most_copies": self.copies.most,
             "pictures_across_stages": self.copies.across_stages,
@@ -163,9 +178,8 @@ def survey(
     if config.enabled:
         order = label_order(table, stages, evidence.codes)
         found = score_controls(collection, thumbnails, evidence.codes, config, pictures)
-        contents = np.unique(table["pixel_digest"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
         held = (rows_of(splits.splits, "train"), rows_of(splits.splits, "test"))
-        own = split_lookup(held, thumbnails, stages, contents, evidence.codes, config.replicates)
+        own = split_lookup(held, thumbnails, stages, content_codes(table), evidence.codes, config)
     return Findings(
         collection=collection,
         copies=copy_facts(table),

@@ -7,8 +7,8 @@ different stages are listed for the caller to refuse, keep or set aside.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Int
 
 from fibrokd.errors import SplitError
+from fibrokd.integrity.components import Components
 from fibrokd.integrity.duplicates import exact_links
 from fibrokd.integrity.identity import StemRules, stem_keys, trusted_keys
 from fibrokd.integrity.links import Evidence, Link, links_of_equal_keys
@@ -32,12 +33,16 @@ GROUP_COLUMNS = ("image_id", "group", "cluster", "evidence", "link_to", "value")
 # Keys of persons, and names of files and folders, which often are names of persons: identities.csv has them.
 _SECRET: tuple[Evidence, ...] = ("patient", "study", "file", "stem")
 
+_KEYS: tuple[Evidence, ...] = ("patient", "study")
+_APART = " of what patients and studies left apart"
+
 _ADVICE: dict[Evidence, str] = {
     "stem": "If these names are a scheme and not copies of one picture, change stems.suffixes.",
     "patient": "If the folder below the stage does not name a patient, set data.patient_folders: false; else check the "
     "patient keys.",
     "study": "Check the study keys.",
     "content": "Remove the copies, or bring other pictures.",
+    "near": "Look at the largest group in groups.csv; if it holds different patients, raise near.threshold.",
 }
 
 
@@ -65,12 +70,14 @@ class Groups:
         links: Every link, in the order in which evidence was looked at.
         mixed: Groups whose members carry different stages.
         distrusted: Keys that were not believed, by kind of evidence.
+        merges: How often each kind of evidence made one group of two that the links before it had left apart.
     """
 
     names: tuple[str, ...]
     links: tuple[Link, ...]
     mixed: tuple[MixedGroup, ...]
     distrusted: dict[str, tuple[str, ...]]
+    merges: Mapping[Evidence, int] = field(default_factory=dict)
 
     @property
     def codes(self) -> Int[np.ndarray, " N"]:
@@ -83,14 +90,24 @@ class Groups:
         return len(set(self.names))
 
     def tied_by(self) -> tuple[str, str]:
-        """Return what ties most images, with an example where that can be shown, and what to do if it is wrong."""
-        kinds = Counter(link.evidence for link in self.links if link.evidence != "file")
+        """Return what joined most groups, with an example where that can be shown, and what to do if it is wrong.
+
+        What joins is counted and not what links: a thousand links inside one patient leave as many patients as before.
+        Keys of patients and studies are meant to join; they are named only where the rest did not halve what they left.
+        """
+        keys, rest = (
+            Counter({kind: count for kind, count in self.merges.items() if (kind in _KEYS) == among and kind != "file"})
+            for among in (True, False)
+        )
+        kinds = rest if rest.total() >= self.count or not keys else keys
         if not kinds:
             return "", ""
         (kind, count), total = kinds.most_common(1)[0], kinds.total()
-        told = f" Images were tied mostly by {kind} ({count} of {total} links)"
-        stems = Counter(link.value for link in self.links if link.evidence == "stem").most_common(1)
-        example = f"; for example {stems[0][1] + 1} images share one normal stem" if stems else ""
+        apart = _APART if keys and kind not in _KEYS else ""
+        told = f" Images were tied mostly by {kind} ({count} of {total} joins{apart})"
+        alike = Counter(link.value for link in self.links if link.evidence == kind).most_common(1)[0][1] + 1
+        shared = {"stem": "one normal stem", "content": "one content"}.get(kind)
+        example = f"; for example {alike} images share {shared}" if shared else ""
         return f"{told}{example}.", f" {_ADVICE[kind]}" if kind in _ADVICE else ""
 
     def to_table(self, image_ids: Sequence[str], clusters: Sequence[str]) -> pd.DataFrame:
@@ -157,9 +174,9 @@ def group_images(
         links += exact_links(table)
     if grouping == "all":
         links += extra
-    names = _unite(list(table["image_id"]), links)
+    names, merges = _unite(list(table["image_id"]), links)
     kept = {kind: keys for kind, keys in distrusted.items() if keys}
-    return Groups(tuple(names), tuple(links), _mixed(names, list(table["stage"]), links), kept)
+    return Groups(tuple(names), tuple(links), _mixed(names, list(table["stage"]), links), kept, merges)
 
 
 def refuse_mixed(groups: Groups) -> None:
@@ -183,22 +200,15 @@ def refuse_mixed(groups: Groups) -> None:
     )
 
 
-def _unite(image_ids: list[str], links: Sequence[Link]) -> list[str]:
-    """Union-find with path halving; the root of a group is its row with the smallest image_id."""
-    parent = list(range(len(image_ids)))
-
-    def find(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    for link in links:
-        a, b = find(link.a), find(link.b)
-        if a != b:
-            low, high = (a, b) if image_ids[a] <= image_ids[b] else (b, a)
-            parent[high] = low
-    return [image_ids[find(row)] for row in range(len(image_ids))]
+def _unite(image_ids: list[str], links: Sequence[Link]) -> tuple[list[str], Counter[Evidence]]:
+    """Name of every row's group, its smallest image_id; and the joins that each kind of evidence brought about."""
+    sets = Components(len(image_ids))
+    merges: Counter[Evidence] = Counter(link.evidence for link in links if sets.join(link.a, link.b))
+    heads = sets.heads().tolist()
+    least: dict[int, str] = {}
+    for head, image_id in zip(heads, image_ids, strict=True):
+        least[head] = min(least.get(head, image_id), image_id)
+    return [least[head] for head in heads], merges
 
 
 def _mixed(names: Sequence[str], stages: Sequence[str], links: Sequence[Link]) -> tuple[MixedGroup, ...]:

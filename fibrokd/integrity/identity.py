@@ -22,7 +22,9 @@ from fibrokd.errors import InputError
 
 SUFFIXES = (
     r"[ _.-]*\(\d{1,3}\)",  # "a17 (2)", the mark of a second download
-    r"_\d{1,2}",  # "a17_1"; three digits and more are read as numbers of pictures, not of copies
+    # "a17_1". Three digits and more are numbers of pictures, be they frames ("P3_000") or patients ("20190312_001",
+    # "img_001"): no rule on names tells these apart, and tying patients who came on one day would mix their stages.
+    r"_\d{1,2}",
     r"[ _.-]+(?:copy|kopie|duplicate)[ _-]*\d{0,3}",
     (
         r"[ _.-]+(?:aug(?:mented)?|[hv]?flip(?:ped)?|mirror(?:ed)?|rot(?:ated?)?|crop(?:ped)?|zoom(?:ed)?|shift(?:ed)?"

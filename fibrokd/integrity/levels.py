@@ -18,6 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from sklearn.model_selection import StratifiedGroupKFold
 
+from fibrokd.data.prepared import LEVEL_COLUMNS
 from fibrokd.integrity.groups import Grouping, group_images
 from fibrokd.integrity.identity import StemRules, trusted_keys
 from fibrokd.integrity.links import Link
@@ -147,6 +148,26 @@ def build_levels(
             drawn = tuple(_folds(codes, stages, count, seed) for seed in seeds)
             levels.append(Level(name, codes, clusters, stages, drawn, replicates))
     return levels
+
+
+def level_table(table: pd.DataFrame, rules: StemRules) -> pd.DataFrame:
+    """Return levels.csv: the group of every image under each single kind of evidence that exists in a collection.
+
+    Groups are named by their smallest image_id, so that the file holds no name of a file or a person. Neither random
+    splits nor all evidence stand in it: the first groups nothing, the second is ``cluster`` in groups.csv.
+
+    Args:
+        table: Manifest rows.
+        rules: Stem rules.
+
+    Returns:
+        ``image_id`` and those of :data:`fibrokd.data.prepared.LEVEL_COLUMNS` that exist.
+    """
+    patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
+    known = sum(map(bool, patients)) >= _SUBJECT_SHARE * len(table)
+    found = [name for name in LEVEL_COLUMNS if name != "subject" or known]
+    groups = {name: list(group_images(table, LEVELS[name], rules).names) for name in found}
+    return pd.DataFrame({"image_id": list(table["image_id"]), **groups})
 
 
 def _folds(codes: Int[np.ndarray, " N"], stages: Int[np.ndarray, " N"], count: int, seed: int) -> Int[np.ndarray, " N"]:

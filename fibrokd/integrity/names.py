@@ -20,6 +20,7 @@ _NUMBER = re.compile(r"(\d+)")
 _PSEUDONYM = re.compile(r"[\d.]{8,}|[0-9a-f]{8,}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _LEAST_SERIES = 20  # fewer beginnings of names than this number no patients, but days, devices or nothing at all
 _LEAST_TOLD = 0.9  # of the names: the share that must follow a scheme before the scheme is believed
+_LEAST_OWN = 0.9  # of the units: the share that must have a name of their own before an order of names means anything
 _LEAST_TIES = 30  # neighbours that could be tied: below, chance cannot be told from scheme
 
 
@@ -32,18 +33,26 @@ def label_order(
     same stage for a good reason. A unit is whatever evidence ties; and where names are built from two numbers or more
     (``P0001_C0_000``), whatever begins alike, for then nobody need have said who the patients are.
 
+    Files of one name (``IM0001`` in every patient's folder) have no order of names: paths begin with the stage, and so
+    would their order. They are walked in the order of digests, and nothing is told where most units have no other name.
+
     Args:
-        table: Manifest rows; reads ``path``; folders are ignored.
+        table: Manifest rows; reads ``path`` and ``image_id``; folders are ignored.
         stages: Stage index of every row.
         codes: Group number of every row.
         draws: Random deals of stages to units.
 
     Returns:
-        ``units``, ``changes`` found between them, ``expected`` by chance, ``ratio`` of the two, ``z`` score.
+        ``units``, ``changes`` found between them, ``expected`` by chance, ``ratio`` of the two, ``z`` score. Empty
+        where fewer than nine tenths of the units have a name that no other unit has.
     """
     stems = [PurePosixPath(path).stem for path in table["path"]]
-    order = np.array(sorted(range(len(stems)), key=[_natural(stem) for stem in stems].__getitem__), dtype=np.int64)
     units = _joined(codes, _series(stems))
+    if _own_names(stems, units) < _LEAST_OWN:
+        return {}
+    heads = table.groupby("path")["image_id"].transform("min")
+    keys = [(_natural(stem), head) for stem, head in zip(stems, heads, strict=True)]
+    order = np.array(sorted(range(len(stems)), key=keys.__getitem__), dtype=np.int64)
     walked = units[order]
     border = walked[1:] != walked[:-1]
     before, after = walked[:-1][border], walked[1:][border]
@@ -112,6 +121,13 @@ def _series(stems: list[str]) -> list[str]:
         if len(set(keys)) >= _LEAST_SERIES:
             return [key if told else f"{stem}\x1f" for key, told, stem in zip(keys, deeper, stems, strict=True)]
     return [f"{number}" for number in range(len(stems))]
+
+
+def _own_names(stems: list[str], units: Int[np.ndarray, " N"]) -> float:
+    """Share of the units that have some name which no other unit has."""
+    held = pd.DataFrame({"stem": stems, "unit": units}).drop_duplicates()
+    alone = held["unit"][~held["stem"].duplicated(keep=False)]
+    return alone.nunique() / (int(units.max()) + 1)
 
 
 def _joined(codes: Int[np.ndarray, " N"], keys: list[str]) -> Int[np.ndarray, " N"]:

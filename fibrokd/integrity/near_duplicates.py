@@ -10,7 +10,6 @@ Shape letters: N fingerprints, L their length, U distinct ones.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,7 +20,8 @@ from pydantic import Field
 
 from fibrokd.config import Config
 from fibrokd.integrity.candidates import candidate_pairs
-from fibrokd.integrity.correlation import Pairs, alike, no_pairs, norms, parts_of
+from fibrokd.integrity.components import Components
+from fibrokd.integrity.correlation import Pairs, alike, even_and_odd, no_pairs, norms
 from fibrokd.integrity.links import Link
 from fibrokd.integrity.strongest import gathered
 
@@ -117,32 +117,15 @@ def percolation(names: Sequence[str], links: Sequence[Link]) -> Percolation:
         names: Group of every row under all other evidence.
         links: Links between rows; those of other evidence are left out.
     """
-    parent = {name: name for name in names}
-
-    def find(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    merges = 0
-    for link in links:
-        if link.evidence != "near":
-            continue
-        a, b = find(names[link.a]), find(names[link.b])
-        if a != b:
-            parent[max(a, b)] = min(a, b)
-            merges += 1
-    members = Counter(names)
-    groups: Counter[str] = Counter()
-    images: Counter[str] = Counter()
-    for name, size in members.items():
-        groups[find(name)] += 1
-        images[find(name)] += size
-    if not groups:
+    if not names:
         return Percolation(0, 0, 0)
-    largest = max(groups, key=lambda name: (groups[name], images[name], name))
-    return Percolation(merges, groups[largest], images[largest])
+    codes = np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1].tolist()
+    sets = Components(max(codes) + 1)
+    merges = sum(sets.join(codes[link.a], codes[link.b]) for link in links if link.evidence == "near")
+    heads = sets.heads()
+    groups, images = np.bincount(heads), np.bincount(heads[codes])
+    largest = np.lexsort((images, groups))[-1]
+    return Percolation(merges, int(groups[largest]), int(images[largest]))
 
 
 def _distinct(
@@ -165,10 +148,10 @@ def _all_pairs(fingerprints: Int8[np.ndarray, "U L"], threshold: float, block: i
     count, norm = len(fingerprints), norms(fingerprints)
     for start in range(0, count, block):
         mine = slice(start, start + block)
-        parts = parts_of(fingerprints[mine])
+        parts = even_and_odd(fingerprints[mine])
         for after in range(start, count, block):
             theirs = slice(after, after + block)
-            other = parts if after == start else parts_of(fingerprints[theirs])
+            other = parts if after == start else even_and_odd(fingerprints[theirs])
             value, odd = alike(parts, norm[mine], other, norm[theirs])
             if after == start:
                 value[np.tril_indices(len(value))] = -1

@@ -21,8 +21,11 @@ COPY = 0.99
 a hundred neighbouring frames of slowly moving synthetic clips reach it too, unless their names number them."""
 
 CONVERTED = 0.90
-"""Correlation from which two pictures are so taken when their files differ in format or size as well: neighbouring
-frames of one clip are exported alike."""
+"""Correlation from which two pictures are so taken when their files differ as well, in one of :data:`EXPORT`:
+neighbouring frames of one clip are exported alike."""
+
+EXPORT = ("format", "mode", "jpeg_tables", "height", "width")
+"""Columns of the manifest that tell how a picture was exported; used where a manifest has them."""
 
 _NUMBER = re.compile(r"(\d+)")
 
@@ -36,7 +39,8 @@ class NearFacts:
         threshold: Least correlation that made a link.
         images: Images with a link.
         copies: Images that look like an altered copy of another file, see :func:`is_altered_copy`.
-        certain: Images among them whose files differ in format or size, or that are mirrored: no clip shows that.
+        certain: Images among them whose files were exported differently (format, colour mode, JPEG quality, size), or
+            that are mirrored: no clip shows that.
         mirrored: Images among them that are mirrored.
         across_stages: Links between different stages.
         across_patients: Links between different known patients.
@@ -68,7 +72,7 @@ def near_facts(
     """Count what near-duplicates say.
 
     Args:
-        table: Manifest rows; reads ``path``, ``stage``, ``pixel_digest``, ``format``, ``height`` and ``width``.
+        table: Manifest rows; reads ``path``, ``stage``, ``pixel_digest`` and :data:`EXPORT`.
         patients: Believed patient key of every row, "" where unknown.
         links: Near-duplicate links between rows.
         groups: Group of every row under all other evidence.
@@ -95,11 +99,11 @@ def near_facts(
 def is_altered_copy(table: pd.DataFrame, link: Link) -> bool:
     """Return whether a link ties a picture to an altered copy of it in another file, and not to a neighbouring frame.
 
-    That is: alike only when mirrored; or to :data:`CONVERTED` in files of different format or size; or to
+    That is: alike only when mirrored; or to :data:`CONVERTED` in files that were exported differently; or to
     :data:`COPY` under names that do not number the frames of one clip. Exact copies are not meant.
 
     Args:
-        table: Manifest rows; reads ``path``, ``pixel_digest``, ``format``, ``height`` and ``width``.
+        table: Manifest rows; reads ``path``, ``pixel_digest`` and :data:`EXPORT`.
         link: A near-duplicate link between rows.
     """
     one, other = (str(table["path"].iat[row]) for row in (link.a, link.b))
@@ -127,7 +131,7 @@ def _differ(one: str, other: str) -> bool:
 
 
 def _converted(table: pd.DataFrame, link: Link) -> bool:
-    columns = (table[name] for name in ("format", "height", "width"))
+    columns = (table[name] for name in EXPORT if name in table)
     return any(str(column.iat[link.a]) != str(column.iat[link.b]) for column in columns)
 
 

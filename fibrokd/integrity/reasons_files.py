@@ -13,13 +13,14 @@ MOST_UNCROPPED = 0.05
 FEW_FILES = 0.01
 """Up to this share of files a defect that does no harm by itself is not held against a collection."""
 
-_READABLE_BUT_REFUSED = frozenset(["no_label", "ambiguous_label", "mixed_stage_group"])
+_NO_LABEL = frozenset(["no_label", "ambiguous_label", "mixed_stage_group"])
+_NO_FAN = "no_fan"
 
 
 def files(findings: Findings) -> Iterator[Reason]:
     """Files that could not be used, and files that are not what their name says."""
     collection = findings.collection
-    unread = {reason: n for reason, n in collection.refused.items() if reason not in _READABLE_BUT_REFUSED}
+    unread = {reason: n for reason, n in collection.refused.items() if reason not in {*_NO_LABEL, _NO_FAN}}
     if unread:
         kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(unread.items()))
         yield Reason(
@@ -28,15 +29,16 @@ def files(findings: Findings) -> Iterator[Reason]:
             "part, results are biased.",
             "Replace them from the source (quarantine.csv lists them), or remove them and say so in the card.",
         )  # fmt: skip
-    left_out = sum(collection.refused.values()) - sum(unread.values())
+    yield from _without_fan(findings)
+    left_out = sum(collection.refused.get(reason, 0) for reason in _NO_LABEL)
     if left_out > FEW_FILES * collection.files:
         yield Reason(
             "left_out", "caution", left_out,
             f"{left_out} of {collection.files} files were left out because their label is missing or contradicted.",
             "Complete or correct the labels; quarantine.csv lists the files.",
         )  # fmt: skip
-    wrong = int((collection.table["extension_ok"].astype(str) == "0").sum())
-    if wrong > FEW_FILES * len(collection.table):
+    wrong = collection.wrong_extension
+    if wrong > FEW_FILES * collection.files:
         yield Reason(
             "wrong_extension", "caution", wrong,
             f"{wrong} files are not what their name says (for example PNG named .jpg): the collection was processed "
@@ -86,3 +88,20 @@ def card(findings: Findings) -> Iterator[Reason]:
             f"The card of the collection has no answer to: {', '.join(told.unanswered).replace('_', ' ')}.",
             "Ask the source; without the reference standard nobody can say what the stages mean.",
         )  # fmt: skip
+
+
+def _without_fan(findings: Findings) -> Iterator[Reason]:
+    """Files, and pictures of files that are used, of which nothing could be blackened."""
+    collection = findings.collection
+    lost, pictures = collection.refused.get(_NO_FAN, 0), collection.refused_pictures.get(_NO_FAN, 0)
+    if not lost and pictures <= FEW_FILES * len(collection.table):
+        return
+    told = [f"{lost} of {collection.files} files"] if lost else []
+    told += [f"{pictures} pictures of files of which others are used"] if pictures else []
+    yield Reason(
+        _NO_FAN, "caution", lost or pictures,
+        f"{' and '.join(told)} were set aside because no fan was accepted in them: names that are burned in could not "
+        "be cut off. If they are not a random part, results are biased.",
+        "Bring frames that show the whole fan. If these were cut out before and nothing is burned in, set "
+        "without_fan: keep.",
+    )  # fmt: skip

@@ -17,8 +17,13 @@ SHORTCUT_UNFIT = 0.25
 five-stage results on independent patients lie only 0.2–0.4 above chance."""
 
 SHORTCUT_CAUTION = 0.10
-"""Above this excess over chance a shortcut is worth mentioning. The lower bound of the interval must exceed it, which
-a control at chance never does: six controls do not add up to a false reproach."""
+"""Above this excess over chance a shortcut is worth mentioning. The lower bound of the interval must exceed it, so
+that with 20 groups per stage or more six controls at chance do not add up to a false reproach."""
+
+SURELY_SPREADS = 3.5
+"""An accuracy must also lie this many standard deviations of guessing above chance. With few groups the bootstrap's
+interval is too narrow, for it resamples what happened to be there; in simulations of controls at chance over 12 to 40
+patients up to one in twelve was reproached without this."""
 
 ASSOCIATED, SURELY = 0.10, 1e-4
 """Least lower bound of Cramér's V, and largest p, at which stage and scanner are said to go together."""
@@ -121,5 +126,7 @@ def _chance(findings: Findings) -> float:
 
 
 def _excess(findings: Findings, score: dict[str, Any]) -> float:
-    """How far the lower bound of a control's balanced accuracy lies above chance."""
-    return float(score["balanced_accuracy"]["low"]) - _chance(findings)
+    """How far the lower bound of a control's balanced accuracy lies above chance; 0 where that may be luck."""
+    found, chance = score["balanced_accuracy"], _chance(findings)
+    surely = found["value"] - chance > SURELY_SPREADS * findings.chance_spread
+    return float(found["low"]) - chance if surely else 0.0

@@ -15,7 +15,7 @@ from typing import Literal
 from fibrokd.config import Config
 from fibrokd.data.prepared import read_table
 from fibrokd.data.sources import SourceFile
-from fibrokd.data.walking import locate
+from fibrokd.data.walking import StatedPaths, locate
 from fibrokd.errors import LabelError
 from fibrokd.progress import track
 
@@ -47,7 +47,8 @@ def with_subjects(
         return tuple(files), 0
     subjects = _read(config)
     if config.match == "path":
-        keys = [file.path for file in files]
+        stated = StatedPaths(subjects)
+        keys = [stated.find(file.path) for file in files]
     else:
         keys = [_md5(locate(root, file.path)) for file in track(files, "recognising files", len(files), "file")]
     matched = sum(key in subjects for key in keys)

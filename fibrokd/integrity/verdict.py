@@ -20,19 +20,19 @@ PUBLISHED_PROTOCOL = reasons_groups.PUBLISHED_PROTOCOL
 
 RULES: tuple[Callable[[Findings], Iterator[Reason]], ...] = (
     reasons_groups.split_leak,
-    reasons_shortcuts.controls,
-    reasons_shortcuts.scanner,
     reasons_groups.exact_copies,
     reasons_groups.near_duplicates,
     reasons_groups.mixed_groups,
     reasons_shortcuts.name_order,
+    reasons_shortcuts.controls,
+    reasons_shortcuts.scanner,
     reasons_groups.identities,
     reasons_groups.cohort_size,
     reasons_files.whole_frames,
     reasons_files.files,
     reasons_files.card,
 )
-"""Every rule of the judgement, in the order in which its reasons are read."""
+"""Every rule of the judgement, in the order in which its reasons are read: causes before what controls show of them."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ from fibrokd.phantom.randomness import Stream, keyed
 from fibrokd.progress import track
 from fibrokd.stages import METAVIR
 
+STEP = "phantom"
+"""Name of the step in the record of a cohort."""
+
 TRUTH, DIGESTS = "truth.csv", "images.sha256"
 
 

@@ -22,6 +22,7 @@ from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from fibrokd.evaluation.report import write_report
 from fibrokd.evaluation.report_inputs import ReportInputs
@@ -120,7 +121,9 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     cards = {name: read_json(folder / "card.json") for name, folder in config.networks.items()}
     costs = {name: {"parameters": card["parameters"]} for name, card in cards.items()}
     integrity = read_json(prepared.folder / "integrity.json")
-    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, integrity.get("known_patients"))
+    tied = relatives(list(prepared.table["image_id"]), list(prepared.table["split"]), prepared.levels)
+    known = integrity.get("known_patients")
+    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, known, tied)
     write_json(out / "metrics.json", document)
     write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
     report = ReportInputs(

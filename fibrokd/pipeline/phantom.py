@@ -10,9 +10,7 @@ from pathlib import Path
 
 from fibrokd.artifacts import Record, begin
 from fibrokd.phantom.cohort import CohortConfig
-from fibrokd.phantom.writing import DIGESTS, TRUTH, verify_cohort, write_cohort
-
-STEP = "phantom"
+from fibrokd.phantom.writing import DIGESTS, STEP, TRUTH, verify_cohort, write_cohort
 
 
 class PhantomConfig(CohortConfig):

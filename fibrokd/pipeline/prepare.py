@@ -9,27 +9,29 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from fibrokd.artifacts import Record, begin, read_record
+from fibrokd.artifacts import Record, begin
 from fibrokd.config import Config
 from fibrokd.data.identities import load_secret, secret_path
 from fibrokd.data.ingest import IngestJob, Refusal
-from fibrokd.data.isolation import WorkerLimits
+from fibrokd.data.intake import Intake, take_in
+from fibrokd.data.isolation import BLAMES, WorkerLimits
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.manifest import check_manifest, manifest_digest
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.data.shards import Intake, ingest_shards, take_in
+from fibrokd.data.shards import ingest_shards
 from fibrokd.data.sources import DataConfig, Found, find_files
 from fibrokd.data.walking import locate
 from fibrokd.errors import ArtifactError, ConfigError
 from fibrokd.files import digest_bytes, digest_file, digest_json
 from fibrokd.integrity.card import CollectionCard, load_card, phantom_card
-from fibrokd.integrity.collection import Collection, PictureEvidence
+from fibrokd.integrity.collection import Collection, PictureEvidence, count_refused
 from fibrokd.integrity.controls import ControlsConfig
 from fibrokd.integrity.findings import survey
 from fibrokd.integrity.groups import Groups, group_images, refuse_mixed
@@ -39,6 +41,7 @@ from fibrokd.integrity.near_duplicates import NearConfig, near_links
 from fibrokd.integrity.splitting import SplitConfig, split_images
 from fibrokd.integrity.subjects import SubjectsConfig, with_subjects
 from fibrokd.integrity.verdict import judge
+from fibrokd.pipeline.phantom_pictures import are_of_phantom_step
 from fibrokd.pipeline.prepared_folder import Outcome, tell, write_folder
 from fibrokd.progress import track
 
@@ -61,9 +64,10 @@ class PrepareConfig(Config):
     frames: FramePolicy = FramePolicy()
     """Which frames of a cine are taken."""
 
-    without_fan: Literal["keep", "refuse"] = "keep"
-    """Frames in which no fan is found and that declare no tissue: keep the whole frame, burned-in text included, or
-    set them aside as ``no_fan``."""
+    without_fan: Literal["keep", "refuse"] | None = None
+    """Frames of which nothing can be blackened, for no fan is found (or ``preprocess.crop: full`` looks for none) and
+    the file declares no tissue: ``refuse`` them as ``no_fan``; or ``keep`` them whole, with whatever is burned in.
+    By default refuse, but keep generated pictures: nobody's name is in them."""
 
     grouping: Literal["all", "content", "stem"] = "all"
     """Evidence that keeps images on one side of the split. ``stem`` reproduces the published protocol and leaks."""
@@ -99,8 +103,8 @@ class PrepareConfig(Config):
     """Go on where more than 10 % of the images lose their patient because the key stands on too many studies."""
 
     synthetic: bool | None = None
-    """The pictures were generated; by default true for the output of the ``phantom`` step. Identifiers of generated
-    patients are written down as they are."""
+    """The pictures were generated; by default true where all files are those that the ``phantom`` step recorded in
+    data.root, unaltered. Identifiers of generated patients are written down as they are."""
 
     identity_key: Path | None = None
     """File with the secret that hides identifiers of patients and studies; made on first use, readable by its owner
@@ -127,6 +131,10 @@ class PrepareConfig(Config):
 def run(config: PrepareConfig, out: Path) -> Record:
     """Prepare a collection; an interrupted run goes on where it was, a finished one is left alone.
 
+    Files that took their worker with them are tried again by a run that goes on, so that higher limits help; after a
+    finished one choose a new OUT. A script that calls this needs ``if __name__ == "__main__"``, see
+    :mod:`fibrokd.data.isolation`.
+
     Args:
         config: What to prepare, and how.
         out: Run folder, new or of the same configuration and inputs.
@@ -139,14 +147,17 @@ def run(config: PrepareConfig, out: Path) -> Record:
     """
     found = find_files(config.data, config.isolation)
     files, matched = with_subjects(found.files, config.data.root, config.subjects)
-    step = begin(out, STEP, config.identity(), _inputs(config, found))
+    digests = _digests(config, found)
+    step = begin(out, STEP, config.identity(), _inputs(config, found, digests))
     if step.finished:
         shutil.rmtree(out / _SHARDS, ignore_errors=True)
         return step.record
-    synthetic = _is_synthetic(config)
+    phantom = are_of_phantom_step(config.data.root, digests)
+    synthetic = phantom if config.synthetic is None else config.synthetic
     secret = None if synthetic else _secret(config, out)
+    without_fan = config.without_fan or ("keep" if synthetic else "refuse")
     jobs = [
-        IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames, secret, config.without_fan)
+        IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames, secret, without_fan)
         for file in files
     ]
     shards = ingest_shards(jobs, out / _SHARDS / _fingerprint(secret), config.workers, config.isolation)
@@ -157,17 +168,19 @@ def run(config: PrepareConfig, out: Path) -> Record:
     if not config.accept_distrusted_keys:
         refuse_unnaming(list(intake.table["patient"]), list(intake.table["study"]))
     splits = split_images(intake.table, groups, scale, config.splits)
+    refused = count_refused(intake.refusals, set(intake.table["path"]))
     collection = Collection(
         table=intake.table,
         scale=scale,
         files=len(found.files) + sum(item.kind == "file" for item in found.unmatched),
-        refused=Counter({r.path: r.reason for r in intake.refusals}.values()),
+        refused=refused.files,
+        refused_pictures=refused.pictures,
         unmatched_rows=sum(item.kind == "row" for item in found.unmatched),
         grouping=config.grouping,
         rules=config.stems,
         synthetic=synthetic,
         crop=config.preprocess.crop,
-        card=_card(config, intake),
+        card=_card(config, intake, phantom),
     )
     pictures = PictureEvidence(near, config.near.threshold if config.near.enabled else None, intake.margins)
     findings = survey(collection, intake.thumbnails, groups, splits, config.controls, pictures)
@@ -180,6 +193,8 @@ def run(config: PrepareConfig, out: Path) -> Record:
         images=len(intake.table),
         subjects_matched=matched,
         manifest_digest=manifest_digest(intake.table),
+        isolation=config.isolation.as_json() if config.isolation else None,
+        workers_lost=Counter(refusal.reason for refusal in intake.refusals if refusal.reason in BLAMES),
     )
     shutil.rmtree(out / _SHARDS)
     tell(findings, verdict, out)
@@ -187,11 +202,14 @@ def run(config: PrepareConfig, out: Path) -> Record:
 
 
 # --------------------------------------------------------------------------- inputs
-def _inputs(config: PrepareConfig, found: Found) -> dict[str, str]:
+def _digests(config: PrepareConfig, found: Found) -> dict[str, str]:
     paths = [file.path for file in found.files]
-    listed = [
-        [path, _digest(locate(config.data.root, path))] for path in track(paths, "digesting files", len(paths), "file")
-    ]
+    tracked = track(paths, "digesting files", len(paths), "file")
+    return {path: _digest(locate(config.data.root, path)) for path in tracked}
+
+
+def _inputs(config: PrepareConfig, found: Found, digests: Mapping[str, str]) -> dict[str, str]:
+    listed = [[path, digest] for path, digest in digests.items()]
     unmatched = [[item.kind, item.name, item.reason] for item in found.unmatched]
     inputs = {"files": digest_json({"files": listed, "unmatched": unmatched})}
     if config.data.labels is not None:
@@ -209,17 +227,6 @@ def _digest(path: Path) -> str:
         return digest_file(path)
     except ArtifactError:
         return "unreadable"  # reading it for its pixels quarantines it with the reason
-
-
-def _is_synthetic(config: PrepareConfig) -> bool:
-    return _of_the_phantom_step(config) if config.synthetic is None else config.synthetic
-
-
-def _of_the_phantom_step(config: PrepareConfig) -> bool:
-    try:
-        return read_record(config.data.root).step == "phantom"
-    except ArtifactError:
-        return False
 
 
 def _secret(config: PrepareConfig, out: Path) -> bytes:
@@ -263,9 +270,9 @@ def _near(intake: Intake, config: NearConfig) -> list[Link]:
 
 
 # --------------------------------------------------------------------------- card
-def _card(config: PrepareConfig, intake: Intake) -> CollectionCard | None:
+def _card(config: PrepareConfig, intake: Intake, phantom: bool) -> CollectionCard | None:
     if config.card is not None:
         return load_card(config.card)
-    if _of_the_phantom_step(config):
+    if phantom:
         return phantom_card(intake.table["patient"].nunique(), len(intake.table))
     return None

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
-from fibrokd.data.prepared import IDENTITY_COLUMNS, MANIFEST_COLUMNS
+from fibrokd.data.intake import Intake
+from fibrokd.data.prepared import IDENTITY_COLUMNS, LEVELS_FILE, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.data.shards import Intake
 from fibrokd.data.sources import Found
 from fibrokd.files import write_json, write_text
 from fibrokd.integrity.card import card_form
 from fibrokd.integrity.findings import Findings
+from fibrokd.integrity.levels import level_table
 from fibrokd.integrity.page import render_page
 from fibrokd.integrity.verdict import Verdict
 from fibrokd.progress import say
@@ -57,8 +58,8 @@ def write_folder(out: Path, outcome: Outcome) -> list[str]:
     outcome.intake.write_pixels(out / "pixels.npy", outcome.preprocess.size)
     _write_judgement(out, outcome)
     names = [
-        "manifest.csv", "pixels.npy", "groups.csv", "splits.csv", "notes.csv", "dataset.json", "integrity.json",
-        "integrity.html",
+        "manifest.csv", "pixels.npy", "groups.csv", LEVELS_FILE, "splits.csv", "notes.csv", "dataset.json",
+        "integrity.json", "integrity.html",
     ]  # fmt: skip
     if outcome.findings.collection.card is None:
         write_text(out / CARD_FORM, card_form())
@@ -69,16 +70,22 @@ def write_folder(out: Path, outcome: Outcome) -> list[str]:
 def _write_tables(out: Path, intake: Intake, found: Found) -> None:
     _csv(out / "manifest.csv", intake.table[list(MANIFEST_COLUMNS)])
     _csv(out / "identities.csv", intake.table[["image_id", *IDENTITY_COLUMNS]])
-    refused = [(r.path, "" if r.frame is None else r.frame, r.reason, r.detail) for r in intake.refusals]
-    _csv(out / "quarantine.csv", pd.DataFrame(refused, columns=["path", "frame", "reason", "detail"]))
+    refused = [(r.path, _number(r.frame), _number(r.part), r.reason, r.detail) for r in intake.refusals]
+    _csv(out / "quarantine.csv", pd.DataFrame(refused, columns=["path", "frame", "part", "reason", "detail"]))
     unmatched = [(item.kind, item.name, item.reason, item.detail) for item in (*found.unmatched, *found.companions)]
     _csv(out / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "name", "reason", "detail"]))
     _csv(out / "notes.csv", pd.DataFrame(intake.notes, columns=["image_id", "note"]))
 
 
+def _number(value: int | None) -> str:
+    """Empty where a whole file is meant."""
+    return "" if value is None else str(value)
+
+
 def _write_groups(out: Path, findings: Findings) -> None:
     image_ids = findings.collection.table["image_id"]
     _csv(out / "groups.csv", findings.groups.to_table(list(image_ids), findings.evidence_groups.names))
+    _csv(out / LEVELS_FILE, level_table(findings.collection.table, findings.collection.rules))
     _csv(out / "splits.csv", findings.splits.to_table(image_ids))
 
 
@@ -124,7 +131,7 @@ def tell(findings: Findings, verdict: Verdict, out: Path) -> None:
     facts = findings.as_json()
     say(
         f"  {facts['files']} files: {facts['images']} pictures used ({facts['distinct_images']} distinct), "
-        f"{facts['quarantined']} set aside"
+        f"{facts['quarantined']} files set aside"
     )
     splits = ", ".join(f"{name} {sum(counts.values())}" for name, counts in facts["splits"].items())
     say(f"  {facts['groups']['count']} groups by {facts['grouping']} evidence; {splits}")

@@ -175,6 +175,34 @@ def test_the_decoder_is_named_with_its_version() -> None:
     assert decoder(transcoded(monochrome(TRUTH), JPEGLSLossless)) == f"pydicom/gdcm {gdcm_version}"
 
 
+# --------------------------------------------------------------------------- bits that do not count
+OVERLAY = np.uint16(0xA000)  # planes of a retired overlay, in the bits above the samples
+
+
+def test_bits_above_the_samples_are_no_part_of_them() -> None:
+    lifted = TRUTH.astype(np.uint16) << 4
+    junk = monochrome(lifted | OVERLAY, BitsStored=8, HighBit=11)
+    np.testing.assert_array_equal(grey_of(junk), TRUTH)
+    low = monochrome(TRUTH.astype(np.uint16) | OVERLAY, BitsStored=8, HighBit=7)
+    np.testing.assert_array_equal(grey_of(low), TRUTH)
+    signed = ((TRUTH.astype(np.int16) - 128) << 4).view(np.uint16) & 0x0FFF
+    np.testing.assert_array_equal(
+        grey_of(monochrome(signed | OVERLAY, BitsStored=8, HighBit=11, PixelRepresentation=1)), TRUTH
+    )
+    packed = run_lengths(monochrome((TRUTH.astype(np.uint16) << 4) | OVERLAY, BitsStored=16, HighBit=15))
+    packed.BitsStored, packed.HighBit = 8, 11
+    np.testing.assert_array_equal(grey_of(packed), TRUTH)
+
+
+def test_a_codestream_of_the_bits_that_count_is_not_moved() -> None:
+    dataset = j2k(TRUTH, "MONOCHROME2")
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 8, 11
+    np.testing.assert_array_equal(grey_of(dataset), TRUTH)
+    words = j2k(TRUTH.astype(np.uint16) << 8, "MONOCHROME2")  # of the whole words, as they were
+    words.BitsStored, words.HighBit = 12, 15
+    np.testing.assert_array_equal(grey_of(words), TRUTH)
+
+
 # --------------------------------------------------------------------------- cines and layouts
 def test_a_jpeg_cine_gives_three_frames_apart_from_each_other() -> None:
     frames = phantom_clip(frames=10, size=192)
@@ -308,9 +336,9 @@ REFUSED = {
 def test_a_bad_object_is_refused_with_its_reason_at_once_and_cheaply(name: str) -> None:
     data, reason = REFUSED[name]
     tracemalloc.start()
-    before = time.perf_counter()
+    before = time.process_time()
     assert reason_of(data) == reason
-    seconds = time.perf_counter() - before
+    seconds = time.process_time() - before
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert seconds < 2

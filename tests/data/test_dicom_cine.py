@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrokd.data.dicom_cine import candidates, choose_frames, saturated_share
+from fibrokd.data.dicom_cine import Clip, candidates, choose_frames, saturated_share
 from fibrokd.data.dicom_pixels import Frame
 from fibrokd.data.limits import FramePolicy
 from fibrokd.data.reading import decode
@@ -35,7 +36,7 @@ class Decoder:
 
 
 def chosen(frames: list[np.ndarray], flow: tuple[int, ...] = (), **policy: object) -> tuple[list[int], list[str]]:
-    taken, notes = choose_frames(len(frames), FramePolicy(**policy), Decoder(frames, flow))
+    taken, notes = choose_frames(len(frames), FramePolicy(**policy), Clip(Decoder(frames, flow)))
     for index, frame in taken:
         np.testing.assert_array_equal(frame.pixels, frames[index])
     return [index for index, _ in taken], notes
@@ -51,7 +52,7 @@ def test_frames_come_from_20_50_and_80_percent() -> None:
 
 def test_only_what_is_looked_at_is_decoded() -> None:
     decoder = Decoder(CLIP)
-    choose_frames(30, FramePolicy(), decoder)
+    choose_frames(30, FramePolicy(), Clip(decoder))
     assert sorted(decoder.asked) == [5, 6, 14, 15, 23, 24]
     assert len(set(decoder.asked)) == len(decoder.asked)
 
@@ -60,6 +61,49 @@ def test_a_black_frame_is_replaced_by_its_nearest_usable_neighbour() -> None:
     indices, notes = chosen(replaced({15: BLACK}))
     assert indices == [6, 14, 24]  # 16 follows the black frame: nothing says that it is whole
     assert notes == ["frame 15 was left out: black; frame 14 was taken instead"]
+
+
+def test_a_frame_of_a_single_grey_level_is_replaced_like_a_black_one() -> None:
+    indices, notes = chosen(replaced({15: np.full_like(BLACK, 200)}))
+    assert indices == [6, 14, 24]
+    assert notes == ["frame 15 was left out: a single grey level; frame 14 was taken instead"]
+
+
+def within(*boxes: tuple[slice, slice]) -> Callable[[np.ndarray], list[np.ndarray]]:
+    return lambda pixels: [pixels[box] for box in boxes]
+
+
+def taken_within(frames: list[np.ndarray], *boxes: tuple[slice, slice]) -> tuple[list[int], list[str]]:
+    taken, notes = choose_frames(len(frames), FramePolicy(), Clip(Decoder(frames), within(*boxes)))
+    return [index for index, _ in taken], notes
+
+
+def test_whether_a_frame_is_black_is_seen_within_the_tissue_and_not_in_the_text_beside_it() -> None:
+    frames = [frame // 3 for frame in replaced({15: BLACK})]  # so dim that a black frame is no scene cut
+    for frame in frames:
+        frame[:16] = 60
+    assert chosen(frames)[0] == [6, 15, 24]
+    indices, notes = taken_within(frames, (slice(16, 128), slice(0, 128)))
+    assert indices == [6, 16, 24]
+    assert "frame 15 was left out: black" in notes[0]
+
+
+def test_a_running_clock_beside_the_tissue_does_not_thaw_a_frozen_clip() -> None:
+    frames = [CLIP[0].copy() for _ in range(30)]
+    for second, frame in enumerate(frames):
+        frame[:16] = 8 * second  # within what a clock may change between two frames
+    assert chosen(frames)[0] == [6, 15, 24]
+    indices, notes = taken_within(frames, (slice(16, 128), slice(0, 128)))
+    assert indices == [6]
+    assert len(notes) == 2
+
+
+def test_a_dual_screen_is_frozen_or_black_only_where_both_of_its_pictures_are() -> None:
+    left, right = (slice(0, 128), slice(0, 128)), (slice(0, 128), slice(128, 256))
+    frozen = [np.hstack([CLIP[0], moving]) for moving in CLIP]
+    empty = [np.hstack([BLACK, moving]) for moving in CLIP]
+    for frames in (frozen, empty):
+        assert taken_within(frames, left, right) == ([6, 15, 24], [])
 
 
 def test_a_frozen_stretch_is_left_for_the_first_frame_that_moves() -> None:
@@ -116,7 +160,7 @@ def test_other_refusals_are_those_of_the_file() -> None:
         raise UnreadableImageError("corrupt", f"Frame {index} is damaged.")
 
     with pytest.raises(UnreadableImageError, match="damaged"):
-        choose_frames(30, FramePolicy(), broken)
+        choose_frames(30, FramePolicy(), Clip(broken))
 
 
 def test_without_reach_nothing_is_replaced() -> None:

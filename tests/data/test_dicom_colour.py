@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import JPEGBaseline8Bit
 
-from fibrokd.data.dicom_colour import put_right, tissue_area, without_colour
+from fibrokd.data.dicom_colour import Tissue, put_right, tissue_area, without_colour
 from fibrokd.data.dicom_regions import Regions, read_regions
 from fibrokd.data.fan import find_fan
 from fibrokd.data.grey import luminance
@@ -124,7 +124,7 @@ def test_the_share_is_of_the_lit_tissue_and_not_of_the_screen() -> None:
     rgb = np.zeros((512, 512, 3), np.uint8)
     rgb[:256, :256] = doppler((60, 60, 200, 200))
     with pytest.raises(UnreadableImageError):
-        without_colour(rgb, Regions(), 0.25, [])
+        without_colour(rgb, Tissue(Regions()), 0.25, [])
 
 
 def test_coloured_menus_around_the_fan_do_not_count() -> None:
@@ -136,7 +136,7 @@ def test_coloured_menus_around_the_fan_do_not_count() -> None:
     outside = corner & ~fan.mask
     assert outside.sum() > 500
     rgb[outside] = (40, 90, 200)
-    grey = without_colour(rgb, Regions(), 0.25, [])
+    grey = without_colour(rgb, Tissue(Regions()), 0.25, [])
     np.testing.assert_array_equal(grey, luminance(rgb))
 
 
@@ -145,10 +145,10 @@ def test_a_coloured_menu_bar_is_no_flow_where_nothing_tells_where_the_tissue_is(
     rgb = grey_rgb(speckle)
     rgb[:90] = (30, 70, 140)
     rgb[20:26, 40:120] = 255  # white text on it
-    np.testing.assert_array_equal(without_colour(rgb, Regions(), 0.25, []), luminance(rgb))
+    np.testing.assert_array_equal(without_colour(rgb, Tissue(Regions()), 0.25, []), luminance(rgb))
     rgb[100:240, 20:240, 0] = np.random.default_rng(1).integers(100, 256, (140, 220))
     with pytest.raises(UnreadableImageError):
-        without_colour(rgb, Regions(), 0.25, [])
+        without_colour(rgb, Tissue(Regions()), 0.25, [])
 
 
 def test_a_coloured_mark_within_the_tissue_is_set_to_black() -> None:
@@ -156,7 +156,7 @@ def test_a_coloured_mark_within_the_tissue_is_set_to_black() -> None:
     rgb[120:123, 100:120] = (255, 255, 0)
     rgb[112:131, 109:112] = (255, 255, 0)
     notes: list[str] = []
-    grey = without_colour(rgb, Regions(), 0.25, notes)
+    grey = without_colour(rgb, Tissue(Regions()), 0.25, notes)
     assert (grey[112:131, 100:120] == 0).all()
     changed = grey != TRUTH
     assert changed.sum() < 27 * 28
@@ -169,7 +169,7 @@ def test_a_coloured_mark_within_the_tissue_is_set_to_black() -> None:
 def test_a_tinted_grey_map_keeps_its_luminance(tint: tuple[float, float, float]) -> None:
     rgb = (GREY * np.array(tint)).astype(np.uint8)
     notes: list[str] = []
-    np.testing.assert_array_equal(without_colour(rgb, Regions(), 0.25, notes), luminance(rgb))
+    np.testing.assert_array_equal(without_colour(rgb, Tissue(Regions()), 0.25, notes), luminance(rgb))
     assert notes == ["the grey map is tinted; its luminance was taken"]
 
 

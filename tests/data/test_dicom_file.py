@@ -54,9 +54,9 @@ def test_a_deflated_bomb_is_refused_without_being_inflated() -> None:
     data = bomb(600)
     assert len(data) < 1_000_000
     tracemalloc.start()
-    before = time.perf_counter()
+    before = time.process_time()
     assert reason_of(data) == "too_large"
-    seconds = time.perf_counter() - before
+    seconds = time.process_time() - before
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5_000_000
@@ -110,9 +110,9 @@ def test_deflate_cannot_be_smuggled_past_the_cap() -> None:
     bare = data[132:]
     for hidden in (bytes(twice), without_length, without_length[132:], bare):
         assert UID_DEFLATED in hidden
-        before = time.perf_counter()
+        before = time.process_time()
         assert reason_of(hidden) in ("corrupt", "too_large")
-        assert time.perf_counter() - before < 2
+        assert time.process_time() - before < 2
 
 
 def test_a_file_that_only_mentions_deflate_is_read() -> None:

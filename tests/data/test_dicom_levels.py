@@ -204,6 +204,25 @@ def test_negative_padding_of_signed_samples_is_black() -> None:
     assert shown[stored == 2000] > 240
 
 
+@pytest.mark.parametrize(("bits", "written"), [(16, 63536), (12, 63536), (12, 2096)])
+def test_negative_padding_that_was_written_as_unsigned_is_black(bits: int, written: int) -> None:
+    stored = np.arange(-2048, 2048, dtype=np.int32)
+    dataset = header(bits, signed=True)
+    dataset.add_new(0x00280120, "US", written)
+    plain, shown = levels(header(bits, signed=True), stored), levels(dataset, stored)
+    assert plain[stored == -2000] > 0
+    assert shown[stored == -2000] == 0
+    np.testing.assert_array_equal(np.delete(shown, 48), np.delete(plain, 48))
+
+
+def test_padding_that_no_sample_can_have_hides_nothing() -> None:
+    stored = np.arange(256, dtype=np.uint8)
+    for value in (-1, -2000, 300):
+        dataset = header(8)
+        dataset.add_new(0x00280120, "SS", value)
+        np.testing.assert_array_equal(levels(dataset, stored), stored)
+
+
 # --------------------------------------------------------------------------- whole objects
 def test_an_object_with_rescaling_window_and_inversion_is_read_as_shown() -> None:
     samples = (np.arange(96 * 128, dtype=np.uint16) % 4096).reshape(96, 128)

@@ -129,6 +129,20 @@ def test_implausible_millimetres_are_left_out(spacing_cm: tuple[float, float]) -
     assert part.spacing_mm is None
 
 
+def test_millimetres_that_would_squeeze_a_picture_to_a_line_are_distrusted_and_noted() -> None:
+    for spacing_cm in ((0.5, 0.0006), (0.02, 0.05)):
+        found = read_regions(header(region(WHOLE, spacing_cm=spacing_cm), PixelSpacing=[0.4, 0.4]), HEIGHT, WIDTH)
+        assert found.parts[0].spacing_mm is None  # one of the two declarations is wrong
+        assert any("millimetres" in note for note in found.notes)
+    for spacing_cm in ((0.05, 0.025), (0.025, 0.05), (0.03, -0.05)):
+        found = read_regions(header(region(WHOLE, spacing_cm=spacing_cm)), HEIGHT, WIDTH)
+        assert found.parts[0].spacing_mm == pytest.approx((10 * spacing_cm[0], 10 * abs(spacing_cm[1])))
+        assert found.notes == ()
+    whole = read_regions(header(PixelSpacing=[4.0, 0.3]), HEIGHT, WIDTH)
+    assert whole.spacing_mm is None
+    assert any("millimetres" in note for note in whole.notes)
+
+
 def test_units_other_than_centimetres_are_no_millimetres() -> None:
     item = region(WHOLE)
     item.PhysicalUnitsXDirection = 4

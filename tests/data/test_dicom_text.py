@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from fibrokd.data.dicom_colour import Tissue
 from fibrokd.data.dicom_regions import Regions
 from fibrokd.data.dicom_text import text_rows, without_text
 from fibrokd.data.reading import decode
@@ -47,7 +48,7 @@ def planted(picture: np.ndarray, fan: np.ndarray, font: str, seed: int) -> tuple
 
 def changed_clean_phantoms(count: int, start: int = 0) -> int:
     return sum(
-        not np.array_equal(without_text(picture, Regions(), []), picture)
+        not np.array_equal(without_text(picture, Tissue(Regions()), []), picture)
         for picture, _ in (phantom(number) for number in range(start, start + count))
     )
 
@@ -67,7 +68,7 @@ def test_planted_names_are_hidden(font: str) -> None:
     for number in range(10):
         written, ink = planted(*phantom(number), font, number)
         notes: list[str] = []
-        cleaned = without_text(written, Regions(), notes)
+        cleaned = without_text(written, Tissue(Regions()), notes)
         hidden.append(float((cleaned[ink] == 0).mean()))
         assert (cleaned != written).sum() < 30 * ink.sum()  # little else goes with it
         assert bool(notes) == (not np.array_equal(cleaned, written))
@@ -80,7 +81,7 @@ def test_text_beside_the_fan_is_left_to_the_crop() -> None:
     draw_text(picture, (4, 4), "SMITH J", 235, 2)
     assert not fan[:16, :64].any()
     assert text_rows(picture)
-    np.testing.assert_array_equal(without_text(picture, Regions(), []), picture)
+    np.testing.assert_array_equal(without_text(picture, Tissue(Regions()), []), picture)
 
 
 def test_a_cine_with_a_name_in_it_is_cleaned_and_says_so() -> None:
@@ -103,7 +104,7 @@ def test_pictures_full_of_strokes_do_not_take_for_ever() -> None:
     for left in range(0, 800, 4):
         for top in range(0, 600, 8):
             stripes[top : top + 6, left : left + 2] = 255
-    before = time.perf_counter()
+    before = time.process_time()
     assert text_rows(stripes) == []
-    assert time.perf_counter() - before < 2
+    assert time.process_time() - before < 4
     assert text_rows(np.zeros((64, 64), np.uint8)) == []

@@ -102,7 +102,8 @@ def test_the_apex_is_where_the_beams_meet() -> None:
 
 def _photo() -> np.ndarray:
     row, column = np.mgrid[:240, :320]
-    return (128 + 60 * np.sin(row / 17) + 50 * np.cos(column / 23)).astype(np.uint8)
+    photo: np.ndarray = (128 + 60 * np.sin(row / 17) + 50 * np.cos(column / 23)).astype(np.uint8)
+    return photo
 
 
 def _page() -> np.ndarray:

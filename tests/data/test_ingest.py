@@ -11,17 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.ingest import check_frames, jobs_of
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.ingest import IngestJob, Refusal, ingest, thumbnail
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.manifest import ROW_COLUMNS, check_manifest
 from fibrokd.data.preprocess import PreprocessSpec, preprocess
 from fibrokd.data.reading import read
+from fibrokd.data.shards import write_shard
 from fibrokd.data.sources import DataConfig, SourceFile, find_files
 from fibrokd.data.walking import written
+from fibrokd.errors import InputError
 from fibrokd.files import digest_bytes
 from fibrokd.stages import METAVIR
-from tests.data.objects import jpeg_cine, monochrome, region, to_bytes
+from tests.data.objects import MULTI, jpeg_cine, monochrome, region, to_bytes
 from tests.data.sectors import draw_sector, encode
 
 SPEC = PreprocessSpec(size=96)
@@ -86,7 +89,7 @@ def test_what_is_burned_in_beside_the_fan_changes_nothing_that_is_kept(tmp_path:
 def test_evidence_does_not_depend_on_what_the_network_is_shown(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encode(draw_sector()[0]))
     cut = job(tmp_path, SourceFile("a.png", "F2"))
-    whole = replace(cut, preprocess=PreprocessSpec(size=96, crop="full"))
+    whole = replace(cut, preprocess=PreprocessSpec(size=96, crop="full"), without_fan="keep")
     one, other = ingest(cut).frames[0], ingest(whole).frames[0]
     np.testing.assert_array_equal(one.fingerprint, other.fingerprint)
     np.testing.assert_array_equal(one.margins, other.margins)
@@ -107,13 +110,63 @@ def test_a_frame_without_a_fan_is_kept_as_a_whole_or_refused_as_asked(tmp_path: 
     noise = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
     (tmp_path / "a.png").write_bytes(encode(noise))
     asked = job(tmp_path, SourceFile("a.png", "F2"))
-    (frame,) = ingest(asked).frames
+    (frame,) = ingest(replace(asked, without_fan="keep")).frames
     assert frame.row["cropped"] == 0
-    strict = ingest(replace(asked, without_fan="refuse"))
+    strict = ingest(asked)
     assert strict.frames == ()
-    assert [(refusal.frame, refusal.reason) for refusal in strict.refusals] == [(0, "no_fan")]
+    assert [(refusal.frame, refusal.part, refusal.reason) for refusal in strict.refusals] == [(0, 0, "no_fan")]
     (tmp_path / "b.png").write_bytes(encode(draw_sector()[0]))
     assert ingest(replace(asked, source=SourceFile("b.png", "F2"), without_fan="refuse")).frames
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_the_empty_half_of_a_dual_screen_is_refused_alone(tmp_path: Path, text: bool) -> None:
+    screen = np.zeros((260, 640), np.uint8)
+    screen[20:, :320] = draw_sector()[0]
+    screen[2:8, 5:60:3] = 200 * text
+    halves = [region((20, 0, 259, 319)), region((20, 320, 259, 639))]
+    (tmp_path / "a.dcm").write_bytes(to_bytes(monochrome(screen, SequenceOfUltrasoundRegions=halves)))
+    result = ingest(job(tmp_path, SourceFile("a.dcm", "F2")))
+    assert [frame.row["part"] for frame in result.frames] == [0]
+    detail = "every pixel of the picture is 0"
+    assert result.refusals == (Refusal("a.dcm", 0, "blank", detail, 1),)
+
+
+def test_a_black_tissue_region_is_no_picture_whatever_is_written_beside_it(tmp_path: Path) -> None:
+    screen = np.zeros((240, 320), np.uint8)
+    screen[2:8, 5:60:3] = 255
+    screen[30, 10:310:20] = 255  # ticks of a ruler within the region
+    (tmp_path / "a.dcm").write_bytes(
+        to_bytes(monochrome(screen, SequenceOfUltrasoundRegions=[region((20, 10, 230, 310))]))
+    )
+    result = ingest(job(tmp_path, SourceFile("a.dcm", "F2")))
+    assert result.frames == ()
+    assert [(refusal.frame, refusal.part, refusal.reason) for refusal in result.refusals] == [(None, None, "blank")]
+
+
+def test_a_uniform_frame_does_not_take_its_clip_with_it(tmp_path: Path) -> None:
+    frames = [draw_sector(seed=k)[0] for k in range(30)]
+    for frame in frames[8:23]:
+        frame[:] = 200
+    dataset = monochrome(frames[0], SOPClassUID=MULTI, NumberOfFrames=30)
+    dataset.PixelData = np.stack(frames).tobytes()
+    (tmp_path / "a.dcm").write_bytes(to_bytes(dataset))
+    result = ingest(job(tmp_path, SourceFile("a.dcm", "F2")))
+    assert [frame.row["frame"] for frame in result.frames] == [6, 23, 25]
+    assert result.refusals == ()
+
+
+def test_the_benchmark_times_frames_and_no_refusals(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    (tmp_path / "F0").mkdir()
+    (tmp_path / "F0" / "a.png").write_bytes(encode(noise))
+    files = find_files(DataConfig(root=tmp_path)).files
+    for crop in ("fan", "full"):
+        write_shard(jobs_of(tmp_path, files, crop), tmp_path / "whole.npz")
+        check_frames(tmp_path / "whole.npz", 1)
+    write_shard([replace(one, without_fan="refuse") for one in jobs_of(tmp_path, files, "full")], tmp_path / "none.npz")
+    with pytest.raises(InputError, match="a frame of each of 1 files"):
+        check_frames(tmp_path / "none.npz", 1)
 
 
 def test_a_file_is_found_under_a_name_that_cannot_be_written_down(tmp_path: Path) -> None:

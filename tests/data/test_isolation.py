@@ -16,7 +16,7 @@ import pytest
 
 from fibrokd.data.isolation import BLAMES, Watch, WorkerLimits, isolated
 from fibrokd.data.reading import REASONS
-from fibrokd.errors import ConfigError, InputError
+from fibrokd.errors import ConfigError, FibroKDError, InputError, TableError, UnreadableImageError
 
 QUICK = WorkerLimits(memory_mb=256, seconds_per_file=0.6)
 
@@ -167,3 +167,55 @@ def _is_running(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+class UnreadError(Exception):
+    """Pickles, and cannot be read back."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one)
+        self.other = other
+
+
+def raises(files: Sequence[str], watch: Watch) -> list[str]:
+    errors: dict[str, Exception] = {
+        "unread": UnreadError("DOE^JANE", "x"),
+        "unpickled": ValueError("DOE^JANE", lambda: 1),
+        "memory": MemoryError("DOE^JANE"),
+        "disk": OSError(28, "No space left on device", "DOE^JANE"),
+        "table": TableError("labels.csv", ["line 2"], "Correct it."),
+        "image": UnreadableImageError("truncated", "Expected more"),
+    }
+    raise errors[files[0]]
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "told"),
+    [
+        ("unread", FibroKDError, r"failed with UnreadError in line \d+ of test_isolation.py"),
+        ("unpickled", FibroKDError, "failed with ValueError in line"),
+        ("memory", FibroKDError, "failed with MemoryError in line"),
+        ("disk", FibroKDError, r"failed with OSError \(No space left on device\)"),
+        ("table", FibroKDError, "labels.csv has 1 problem"),
+        ("image", UnreadableImageError, "Expected more"),
+    ],
+)
+def test_whatever_the_work_raises_arrives_without_what_it_quotes(what: str, kind: type[Exception], told: str) -> None:
+    with pytest.raises(kind, match=told) as caught:
+        list(isolated(raises, [[what]], 1, QUICK))
+    assert "DOE" not in str(caught.value)
+
+
+def slow_once(files: Sequence[str], watch: Watch) -> list[str]:
+    """Take too long over a file at the first try, as on a machine that was stopped meanwhile."""
+    watch.begin(0)
+    mark = Path(files[0])
+    if not mark.exists():
+        mark.touch()
+        time.sleep(60)
+    watch.begin(None)
+    return ["read"]
+
+
+def test_a_file_that_takes_too_long_once_is_not_blamed(tmp_path: Path) -> None:
+    assert dict(isolated(slow_once, [[str(tmp_path / "mark")]], 1, QUICK)) == {0: ["read"]}

@@ -7,9 +7,10 @@ import hashlib
 import numpy as np
 import pytest
 
+from fibrokd.data.fan import mask_box
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.preprocess import PreprocessSpec, as_network_input, letterbox, preprocess
-from tests.data.sectors import draw_sector
+from tests.data.sectors import MarkedPicture, crowd, draw_sector
 
 
 def golden_picture() -> np.ndarray:
@@ -66,6 +67,36 @@ def test_what_touches_the_fan_from_outside_is_cut_off() -> None:
     assert np.mean(done.pixels > 250) <= np.mean(clean.pixels > 250) + 0.001
 
 
+def crowded_screenshot(seed: int) -> MarkedPicture:
+    """A fan of 960 × 1280 pixels with words one to six pixels beside it."""
+    random = np.random.default_rng(seed)
+    radii = (4 * random.uniform(35, 60), 4 * random.uniform(200, 215))
+    picture, mask = draw_sector(960, 1280, random.uniform(0.45, 0.65), (-80.0, 640.0), radii, seed=seed)
+    return crowd(picture, mask, seed, ("text",))
+
+
+def test_words_beside_the_fan_of_a_large_screenshot_are_gone() -> None:
+    for seed in range(12):
+        picture = crowded_screenshot(seed)
+        assert picture.marks.any()
+        done = preprocess(UltrasoundImage(picture.pixels, "PNG"), PreprocessSpec())
+        assert done.cropped
+        top, left, bottom, right = done.box
+        part = slice(top, bottom), slice(left, right)
+        assert not (done.kept.astype(bool) & picture.marks[part]).any()
+        assert np.count_nonzero(done.kept[picture.fan[part]]) >= 0.85 * np.count_nonzero(picture.fan)
+
+
+@pytest.mark.parametrize(("side", "off"), [(192, 2), (256, 2), (336, 2), (383, 2), (384, 3), (512, 4), (1280, 10)])
+def test_what_is_cut_off_along_the_outline_grows_with_the_frame(side: int, off: int) -> None:
+    picture, _ = draw_sector(side, side, 0.5, (-0.1 * side, side / 2), (0.2 * side, 1.0 * side))
+    done = preprocess(UltrasoundImage(picture, "PNG"), PreprocessSpec())
+    assert done.fan is not None
+    assert done.fan.off_px == off
+    top, left, bottom, right = mask_box(done.fan.inner_mask(off))
+    assert done.box == (top, left, bottom, right)
+
+
 def test_without_a_confident_fan_the_whole_frame_is_kept() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 200), dtype=np.uint8)
     done = preprocess(UltrasoundImage(pixels=noise, format="PNG"), PreprocessSpec(size=64))
@@ -81,7 +112,11 @@ def test_the_declared_tissue_box_bounds_the_result() -> None:
     done = preprocess(image, PreprocessSpec(size=64))
     assert (done.cropped, done.box) == (True, (10, 20, 90, 180))
     full = preprocess(image, PreprocessSpec(size=64, crop="full"))
-    assert (full.cropped, full.box) == (False, (0, 0, 100, 200))
+    assert (full.cropped, full.box) == (True, (0, 0, 100, 200))
+    outside = np.ones((100, 200), bool)
+    outside[10:90, 20:180] = False
+    np.testing.assert_array_equal(full.kept, np.where(outside, 0, noise))
+    np.testing.assert_array_equal(full.pixels, letterbox(full.kept, 64))
 
 
 def test_pixels_that_the_file_declares_unequal_become_square() -> None:

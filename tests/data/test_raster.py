@@ -111,6 +111,39 @@ def test_the_share_of_colour_is_that_of_the_whole_picture() -> None:
     assert "10% of the pixels are coloured; their luminance was taken" in decode(encode(rgb)).notes
 
 
+def deep_tiff(samples: np.ndarray, photometric: int, bits: int, order: str = "<", *, real: bool = False) -> bytes:
+    """An uncompressed TIFF of one strip, written from its specification; 12 bits are packed without gaps."""
+    height, width = samples.shape
+    if bits == 12:
+        packed = np.unpackbits(samples.astype(">u2").view(np.uint8)).reshape(-1, 16)[:, 4:]
+        data = np.packbits(packed).tobytes()
+    else:
+        data = samples.astype(f"{order}{'f' if real else 'u'}{bits // 8}").tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(data)}
+    tags |= {339: 3} if real else {}
+    entries = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + len(data))
+    return head + data + struct.pack(order + "H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_white_is_zero_is_not_read_as_its_negative(bits: int) -> None:
+    samples = PICTURE.astype(np.uint16) * (257 if bits == 16 else 1)
+    highest = (1 << bits) - 1
+    np.testing.assert_array_equal(pixels_of(deep_tiff(samples, 1, bits)), PICTURE)
+    np.testing.assert_array_equal(pixels_of(deep_tiff(highest - samples, 0, bits)), PICTURE)
+
+
+def test_real_samples_of_a_tiff_whose_white_is_zero_are_turned_over_too() -> None:
+    unit = (255 - PICTURE) / 255
+    np.testing.assert_array_equal(pixels_of(deep_tiff(unit, 0, 32, real=True)), PICTURE)
+
+
+def test_twelve_bits_fill_all_levels() -> None:
+    samples = PICTURE.astype(np.uint16) * 16 + 7
+    np.testing.assert_array_equal(pixels_of(deep_tiff(samples, 1, 12)), PICTURE)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_keep_their_scale_in_every_picture(kind: str) -> None:
     bright = np.linspace(0, 65535, 64 * 80).astype(np.uint16).reshape(64, 80)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fibrokd.data import fingerprint, margins, shards
 from fibrokd.data.ingest import IngestJob, IngestResult, Refusal, ingest
+from fibrokd.data.intake import take_in
 from fibrokd.data.isolation import WorkerLimits
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.preprocess import PreprocessSpec
@@ -32,17 +33,21 @@ def jobs(tmp_path, monkeypatch):
         else:
             Image.fromarray(random.integers(0, 256, (40, 40), dtype=np.uint8)).save(path)
     spec = PreprocessSpec(size=32, crop="full")
-    return [IngestJob(root, file, spec, ReadLimits()) for file in find_files(DataConfig(root=root)).files]
+    return [
+        IngestJob(root, file, spec, ReadLimits(), without_fan="keep")
+        for file in find_files(DataConfig(root=root)).files
+    ]
 
 
 def test_frames_come_back_in_file_order_with_their_own_pixels(jobs, tmp_path):
-    intake = shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache"))
-    assert list(intake.table["path"]) == [f"F1/{n}.png" for n in (0, 2, 3, 8, 9)]
+    intake = take_in(shards.ingest_shards(jobs, tmp_path / "cache"))
+    paths = list(intake.table["path"])
+    assert sorted(paths) == [f"F1/{n}.png" for n in (0, 2, 3, 8, 9)]
     assert [refusal.path for refusal in intake.refusals] == [f"F1/{n}.png" for n in (1, 4, 5, 6, 7)]
     intake.write_pixels(tmp_path / "pixels.npy", 32)
     stored = np.load(tmp_path / "pixels.npy")
-    for row, number in enumerate((0, 2, 3, 8, 9)):
-        (frame,) = ingest(jobs[number]).frames
+    for row, path in enumerate(paths):
+        (frame,) = ingest(jobs[int(path[3])]).frames
         assert (stored[row] == frame.pixels).all()
         assert (intake.thumbnails(np.array([row]))[0] == frame.thumbnail).all()
         assert (intake.fingerprints(np.array([row]))[0] == frame.fingerprint).all()
@@ -52,12 +57,13 @@ def test_frames_come_back_in_file_order_with_their_own_pixels(jobs, tmp_path):
 
 
 def test_rows_set_aside_leave_table_and_pixels_and_are_listed(jobs, tmp_path):
-    intake = shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache"))
+    intake = take_in(shards.ingest_shards(jobs, tmp_path / "cache"))
     left = intake.without(np.array([False, True, False, True, False]), "why", "because")
-    assert list(left.table["path"]) == ["F1/0.png", "F1/3.png", "F1/9.png"]
-    assert left.refusals[-2:] == (Refusal("F1/2.png", 0, "why", "because"), Refusal("F1/8.png", 0, "why", "because"))
+    paths = list(intake.table["path"])
+    assert list(left.table["path"]) == paths[::2]
+    assert left.refusals[-2:] == tuple(Refusal(path, 0, "why", "because", 0) for path in paths[1::2])
     left.write_pixels(tmp_path / "pixels.npy", 32)
-    assert (np.load(tmp_path / "pixels.npy")[2] == ingest(jobs[9]).frames[0].pixels).all()
+    assert (np.load(tmp_path / "pixels.npy")[2] == ingest(jobs[int(paths[4][3])]).frames[0].pixels).all()
 
 
 def test_a_finished_shard_is_not_made_again(jobs, tmp_path):
@@ -71,8 +77,8 @@ def test_a_finished_shard_is_not_made_again(jobs, tmp_path):
 
 
 def test_nothing_readable_is_refused_with_an_example(jobs, tmp_path):
-    with pytest.raises(InputError, match="all 4 files were refused, for example because"):
-        shards.take_in(shards.ingest_shards(jobs[4:8], tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"all 4 were refused \(not_an_image: 4\), for example because"):
+        take_in(shards.ingest_shards(jobs[4:8], tmp_path / "cache"))
 
 
 def test_patients_named_by_header_and_by_table_are_compared_over_the_whole_collection(tmp_path):
@@ -80,11 +86,45 @@ def test_patients_named_by_header_and_by_table_are_compared_over_the_whole_colle
     stated = ["SITE|0012", "12", "A|7", "B|7", "A|7"]
     files = [SourceFile("x.png", "F1", patient) for patient in stated]
     spec = PreprocessSpec(size=32, crop="full")
-    jobs = [IngestJob(tmp_path, file, spec, ReadLimits(), secret=b"secret" * 4) for file in files]
-    one, two, a, b, again = shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table["patient"]
+    jobs = [IngestJob(tmp_path, file, spec, ReadLimits(), secret=b"secret" * 4, without_fan="keep") for file in files]
+    intake = take_in(shards.ingest_shards(jobs, tmp_path / "cache"))
+    one, two, a, b, again = intake.table["patient"].to_numpy()[np.argsort(intake.frames)]
     assert one == two
     assert a == again != b
-    assert "issuer" not in shards.take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table
+    assert "issuer" not in take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table
+
+
+def test_rows_do_not_follow_the_order_of_paths(jobs, tmp_path):
+    intake = take_in(shards.ingest_shards(jobs, tmp_path / "cache"))
+    assert list(intake.table["image_id"]) == sorted(intake.table["image_id"])
+    assert intake.frames.tolist() != sorted(intake.frames)
+    rows = np.array([4, 0, 2])
+    picked = [intake.thumbnails(np.array([row]))[0] for row in rows]
+    assert (intake.thumbnails(rows) == np.stack(picked)).all()
+
+
+def test_empty_pictures_of_different_files_are_not_one_content(jobs, tmp_path):
+    for number, grey in ((0, 0), (2, 0), (3, 7), (8, 7)):
+        picture = np.full((40, 40), grey, dtype=np.uint8)
+        picture[0, 0] += 1  # not blank to the reader; nothing is left of it in a fingerprint
+        Image.fromarray(picture).save(jobs[0].root / f"F1/{number}.png", compress_level=number)
+    table = take_in(shards.ingest_shards(jobs, tmp_path / "cache")).table
+    frames = [frame for job in jobs for frame in ingest(job).frames]
+    assert len({frame.row["pixel_digest"] for frame in frames}) == 3
+    assert len(frames) == len(table) == table["pixel_digest"].nunique() == 5
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", None, "middle"])
+def test_a_damaged_shard_is_made_again(jobs, tmp_path, damage):
+    first = shards.ingest_shards(jobs, tmp_path / "cache")
+    kept = contents(first)
+    path = first[0].path
+    whole = path.read_bytes()
+    if damage == "middle":
+        path.write_bytes(whole[:200] + bytes([whole[200] ^ 255]) + whole[201:])
+    else:
+        path.write_bytes(whole[:-2000] if damage is None else damage)
+    assert contents(shards.ingest_shards(jobs, tmp_path / "cache")) == kept
 
 
 # --------------------------------------------------------------------------- workers
@@ -146,6 +186,7 @@ _MEASURE = """
 import resource, sys
 from pathlib import Path
 from fibrokd.data.ingest import IngestJob
+from fibrokd.data.intake import take_in
 from fibrokd.data.isolation import WorkerLimits
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.preprocess import PreprocessSpec
@@ -180,3 +221,17 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path):
     (parent, worker), (parent_of_many, worker_of_many) = peaks
     assert worker_of_many - worker < 10  # MB; the pictures alone of 1,800 more files are 216
     assert parent_of_many - parent < 20  # rows of the manifest: under 10 KB per file
+
+
+def impatient(job: IngestJob) -> IngestResult:
+    """Take a second over one of the files."""
+    if job.source.path == "F1/8.png":
+        time.sleep(1)
+    return ingest(job)
+
+
+def test_a_file_that_was_too_slow_is_tried_again_by_a_run_with_higher_limits(jobs, tmp_path):
+    made = shards.ingest_shards(jobs[8:], tmp_path / "cache", 1, WorkerLimits(seconds_per_file=0.4), impatient)
+    assert [refusal.reason for shard in made for refusal in shard.refusals] == ["too_slow"]
+    again = shards.ingest_shards(jobs[8:], tmp_path / "cache", 1, WorkerLimits(seconds_per_file=20), impatient)
+    assert [refusal.reason for shard in again for refusal in shard.refusals] == []

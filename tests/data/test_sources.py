@@ -11,6 +11,7 @@ import pytest
 from fibrokd.config import parse_config
 from fibrokd.data.isolation import WorkerLimits
 from fibrokd.data.sources import DataConfig, SourceFile, Unmatched, find_files
+from fibrokd.data.walking import locate
 from fibrokd.errors import InputError, LabelError, TableError
 from tests.data.objects import monochrome, to_bytes
 
@@ -205,3 +206,71 @@ def test_a_missing_table_or_root_or_stage_is_refused(tmp_path: Path) -> None:
         find_files(DataConfig(root=tmp_path, layout="table"))
     with pytest.raises(LabelError, match="could not read"):
         find_files(DataConfig(root=tmp_path, layout="table", labels=Path("absent.csv")))
+
+
+def test_bare_numbers_that_could_be_patients_are_not_guessed(tmp_path: Path) -> None:
+    touch(tmp_path, "1/3/a.png", "2/3/a.png", "7/3/a.png", "3/3/a.png", "images/9/3/a.png")
+    found = find_files(DataConfig(root=tmp_path))
+    assert {f.path: f.stage for f in found.files} == {"7/3/a.png": "F3", "3/3/a.png": "F3", "images/9/3/a.png": "F3"}
+    assert [(u.name, u.reason) for u in found.unmatched] == [
+        ("1/3/a.png", "ambiguous_label"),
+        ("2/3/a.png", "ambiguous_label"),
+    ]
+
+
+def test_bare_numbers_at_different_depths_are_refused_and_names_of_stages_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "7/3/a.png", "3/9/b.png", "F2/1/c.png", "train/x/F1/d.png")
+    found = find_files(DataConfig(root=tmp_path))
+    assert [f.path for f in found.files] == ["F2/1/c.png", "train/x/F1/d.png"]
+    assert {u.reason for u in found.unmatched} == {"ambiguous_label"}
+    touch(tmp_path / "other", "3/a.png", "train/2/b.png")
+    assert stages(DataConfig(root=tmp_path / "other")) == {"3/a.png": "F3", "train/2/b.png": "F2"}
+
+
+def test_a_link_from_a_stage_into_a_pool_gives_its_pictures_their_stage(tmp_path: Path) -> None:
+    touch(tmp_path, "pool/p1/i.png", "pool/p1/deep/j.png", "pool/p2/k.png", "pool/p3/l.png", "F0/m.png")
+    for link, target in (("F3/p1", "p1"), ("F1/p2", "p2"), ("F2/p2", "p2")):
+        (tmp_path / link).parent.mkdir(exist_ok=True)
+        (tmp_path / link).symlink_to(tmp_path / "pool" / target, target_is_directory=True)
+    found = find_files(DataConfig(root=tmp_path))
+    assert [(f.path, f.stage, f.patient) for f in found.files] == [
+        ("F0/m.png", "F0", ""),
+        ("F3/p1/deep/j.png", "F3", "p1"),
+        ("F3/p1/i.png", "F3", "p1"),
+    ]
+    assert locate(tmp_path, found.files[1].path).read_bytes() == b"x"
+    assert [(u.name, u.reason) for u in found.unmatched] == [
+        ("pool/p2/k.png", "ambiguous_label"),
+        ("pool/p3/l.png", "no_label"),
+    ]
+    assert found.companions == ()
+
+
+def test_a_table_of_paths_may_compose_its_letters_in_another_way(tmp_path: Path) -> None:
+    touch(tmp_path, "M\u00fcller.png", "Zo\u0308e.png")
+    text = "path,stage\nMu\u0308ller.png,F1\nZ\u00f6e.png,F2\n"
+    assert stages(table_config(tmp_path, text)) == {"M\u00fcller.png": "F1", "Zo\u0308e.png": "F2"}
+    touch(tmp_path, "Mu\u0308ller.png")  # both spellings exist: each has its own row, or none
+    text += "M\u00fcller.png,F4\n"
+    assert stages(table_config(tmp_path, text)) == {
+        "M\u00fcller.png": "F4",
+        "Mu\u0308ller.png": "F1",
+        "Zo\u0308e.png": "F2",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("F0/DOE_JANE/a.png,DOE^JANE,F0\nF1/ROE/b.png,ROE^RICHARD,F1\n", LabelError),
+        ("path,stage,patient\na.png,DOE^JANE,F0\n", TableError),
+        ("path,stage,patient\na.png,Roe,F0\n", TableError),
+    ],
+)
+def test_no_message_about_a_table_quotes_what_may_be_a_name(tmp_path: Path, text: str, error: type[Exception]) -> None:
+    touch(tmp_path, "a.png")
+    with pytest.raises(error) as caught:
+        find_files(table_config(tmp_path, text))
+    assert not [name for name in ("DOE", "JANE", "ROE", "Roe", "RICHARD") if name in str(caught.value)]
+    with pytest.raises(TableError, match="line 2: stage 'F7' is not one of"):
+        find_files(table_config(tmp_path, "path,stage\na.png,F7\n"))

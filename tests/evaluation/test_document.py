@@ -16,6 +16,9 @@ from tests.evaluation.made_up import made_up_predictions
 NETWORKS = ("teacher", "student_plain", "student_kd")
 COSTS = {name: {"parameters": 1000 + rank} for rank, name in enumerate(NETWORKS)}
 
+SOME = frozenset(f"{number:016x}" for number in range(90))
+TIED = {"test": {"random": frozenset(), "stem": frozenset(), "content": SOME, "all": SOME | {f"{100:016x}"}}}
+
 
 def _parts(**options):
     return [made_up_predictions(name, skill=skill, seed=skill, **options) for skill, name in enumerate(NETWORKS, 1)]
@@ -48,6 +51,8 @@ def test_the_document_obeys_its_published_schema_also_where_nothing_can_be_estim
         metrics_document(_parts(), COSTS),
         metrics_document([few], COSTS),
         metrics_document([binary], {"binary": {"parameters": 1}}),
+        metrics_document(_parts(), COSTS, tied=TIED),
+        metrics_document([few], COSTS, tied=TIED),
     ):
         jsonschema.validate(json.loads(json.dumps(document, allow_nan=False)), schema)
     assert set(METRICS) <= set(schema["$defs"]["split"]["properties"])
@@ -89,3 +94,26 @@ def test_missing_costs_repeated_parts_and_nothing_at_all_are_refused_together() 
     assert caught.value.problems == ("other on test comes twice", "costs of other lack 'parameters'")
     with pytest.raises(TableError, match="there are none"):
         metrics_document([], COSTS)
+
+
+def test_every_network_gets_its_figures_at_every_level_with_the_gap_in_points() -> None:
+    parts = _parts()
+    document = metrics_document(parts, COSTS, tied=TIED)
+    for part in parts:
+        test = document["networks"][part.network]["test"]
+        assert test["inflation"]["learned_from"] == ["train", "val"]
+        levels = test["inflation"]["levels"]
+        assert list(levels) == list(TIED["test"])
+        left = accuracy_score(part.truth[90:], part.predicted[90:])
+        content = levels["content"]
+        assert (content["images"], content["related"]["images"]) == (90, 90)
+        assert content["accuracy"]["value"] == pytest.approx(left)
+        assert content["gap_points"]["accuracy"]["value"] == pytest.approx(100 * (test["accuracy"]["value"] - left))
+        assert levels["stem"]["accuracy"] == test["accuracy"]
+        assert levels["all"]["images"] == 89
+
+
+def test_nothing_is_said_about_inflation_where_levels_or_the_split_are_unknown() -> None:
+    assert "inflation" not in metrics_document(_parts(), COSTS)["networks"]["teacher"]["test"]
+    elsewhere = metrics_document(_parts(), COSTS, tied={"val": TIED["test"], "test": {}})
+    assert "inflation" not in elsewhere["networks"]["teacher"]["test"]

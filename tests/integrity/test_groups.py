@@ -128,3 +128,29 @@ def test_no_key_of_a_person_reaches_the_table_of_groups():
     groups = group_images(table, "all")
     assert groups.count == 1
     assert "SECRET" not in groups.to_table(list(table["image_id"]), groups.names).to_csv()
+
+
+def test_what_joins_patients_is_blamed_and_not_what_ties_most_pictures_inside_them():
+    rows = [{"path": f"F0/{p}-{f}.png", "patient": f"P{p}"} for p in range(20) for f in range(30)]
+    for row in rows[::30]:
+        row["pixel_digest"] = digest("e")  # one picture of every patient is the same
+    groups = group_images(manifest(rows), "all")
+    assert groups.count == 1
+    assert (groups.merges["content"], groups.merges["patient"]) == (19, 20 * 29)
+    why, todo = groups.tied_by()
+    assert "mostly by content (19 of 19 joins of what patients and studies left apart); for example 20 images" in why
+    assert todo == " Remove the copies, or bring other pictures."
+
+
+def test_keys_are_blamed_where_they_alone_leave_too_few_groups():
+    rows = [{"path": f"F0/{n}.png", "patient": f"P{n % 3}"} for n in range(30)]
+    assert "mostly by patient (27 of 27 joins)" in group_images(manifest(rows), "all").tied_by()[0]
+    unknown = [row | {"patient": "", "pixel_digest": digest("a")} for row in rows]
+    assert "mostly by content (29 of 29 joins)" in group_images(manifest(unknown), "all").tied_by()[0]
+    assert group_images(manifest([{}, {}]), "all").tied_by() == ("", "")
+
+
+def test_links_that_join_nothing_are_not_counted():
+    rows = [{"path": f"F0/x{n}.png", "study": "S", "patient": "P"} for n in range(5)]
+    groups = group_images(manifest(rows), "all", extra=[Link(0, 1, "near", "0.93")])
+    assert dict(groups.merges) == {"patient": 4}

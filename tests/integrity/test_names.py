@@ -104,3 +104,30 @@ def test_digests_and_unique_identifiers_are_pseudonyms_on_purpose():
 def test_frames_of_one_file_count_once():
     table = manifest([{"path": f"F0/c{n}.dcm", "frame": f} for n in range(50) for f in range(3)])
     assert name_kinship(table, np.repeat(np.arange(50), 3)) == {}
+
+
+def test_files_of_one_name_in_every_patients_folder_have_no_order_of_names():
+    random = np.random.default_rng(0)
+    stages, numbers = random.integers(0, 5, 200), random.permutation(9000)[:200]
+    rows = sorted(zip(stages.tolist(), numbers.tolist(), range(200), strict=True))
+    found = np.array([s for s, _, _ in rows])
+    assert label_order(table_of([f"F{s}/P{n:04d}/IM0001.dcm" for s, n, _ in rows]), found, alone(200)) == {}
+    paths = [f"F{s}/P{n:04d}/{file}.png" for s, n, _ in rows for file in (1, 2, 3)]
+    assert label_order(table_of(paths), np.repeat(found, 3), np.repeat(alone(200), 3)) == {}
+
+
+def test_names_that_many_files_share_are_not_walked_stage_by_stage():
+    stages = np.sort(np.random.default_rng(0).integers(0, 5, 200))
+    order = np.random.default_rng(1).permutation(200)
+    paths = [f"F{s}/P{n}/{file}.png" for s, n in zip(stages, order, strict=True) for file in (f"P{n}", "report")]
+    found = label_order(table_of(paths), np.repeat(stages, 2), np.repeat(alone(200), 2))
+    assert found["z"] > -3
+    assert found["ratio"] == pytest.approx(1, abs=0.15)
+
+
+def test_the_order_of_the_rows_does_not_change_the_walk():
+    stages = np.random.default_rng(2).integers(0, 5, 60)
+    paths = [f"F{s}/{n // 3 if n < 9 else n}/v{n if n >= 6 else 0}.png" for n, s in enumerate(stages)]
+    table, other = table_of(paths), np.random.default_rng(3).permutation(60)
+    shuffled = table.iloc[other].reset_index(drop=True)
+    assert label_order(table, stages, alone(60))["changes"] == label_order(shuffled, stages[other], other)["changes"]

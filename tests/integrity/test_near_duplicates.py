@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fibrokd.data.fan import find_fan
 from fibrokd.data.fingerprint import LENGTH, SIDE, fingerprint
-from fibrokd.integrity.correlation import alike, measured, norms, parts_of
+from fibrokd.integrity.correlation import alike, even_and_odd, measured, norms
 from fibrokd.integrity.links import Link
 from fibrokd.integrity.near_duplicates import NearConfig, near_links, near_pairs, percolation
 from fibrokd.phantom.clip import Clip
@@ -120,7 +120,7 @@ def test_candidates_give_the_same_links_as_all_pairs(seed: int, kept: float) -> 
 
 def test_correlation_is_symmetric_and_that_of_the_definition() -> None:
     prints, _ = planted(12, 6, 0.7)
-    norm, parts = norms(prints), parts_of(prints)
+    norm, parts = norms(prints), even_and_odd(prints)
     value, odd = alike(parts, norm, parts, norm)
     np.testing.assert_array_equal(value, value.T)
     expected = [[correlation(a, b) for b in prints] for a in prints]

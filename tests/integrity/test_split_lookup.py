@@ -6,19 +6,24 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from fibrokd.integrity import split_lookup as module
+from fibrokd.integrity import thumbnail_distances
+from fibrokd.integrity.control_data import ControlData
+from fibrokd.integrity.controls import ControlsConfig, nearest_thumbnail
 from fibrokd.integrity.split_lookup import nearest, split_lookup
+from tests.integrity.builders import manifest
 
 N = 300
+CONFIG = ControlsConfig(replicates=300)
 THUMBNAILS = np.random.default_rng(0).integers(0, 256, (N, 48, 48), dtype=np.uint8)
 STAGES = np.arange(N) % 5
 TRAIN, TEST = np.flatnonzero(np.arange(N) % 7 < 4), np.flatnonzero(np.arange(N) % 7 == 6)
 
 
-def measure(thumbnails=THUMBNAILS, clusters=None, contents=None):
+def measure(thumbnails=THUMBNAILS, clusters=None, contents=None, config=CONFIG):
     own = np.arange(N)
     return split_lookup(
         (TRAIN, TEST), lambda rows: thumbnails[rows], STAGES, own if contents is None else contents,
-        own if clusters is None else clusters, 300,
+        own if clusters is None else clusters, config,
     )  # fmt: skip
 
 
@@ -26,7 +31,8 @@ def test_the_answer_is_the_nearest_training_thumbnail_in_pieces_as_at_once(monke
     flat = THUMBNAILS.reshape(N, -1).astype(np.float64)
     oracle = cdist(flat[TEST], flat[TRAIN], "sqeuclidean").argmin(axis=1)
     for block in (2048, 10):
-        monkeypatch.setattr(module, "_BLOCK", block)
+        for place in (module, thumbnail_distances):
+            monkeypatch.setattr(place, "_BLOCK", block)
         assert nearest(TRAIN, TEST, lambda rows: THUMBNAILS[rows]).tolist() == oracle.tolist()
     found = measure()
     assert found["accuracy"]["value"] == pytest.approx(accuracy_score(STAGES[TEST], STAGES[TRAIN][oracle]), abs=1e-4)
@@ -58,4 +64,35 @@ def test_intervals_resample_clusters_and_not_images():
 
 def test_without_test_images_nothing_is_measured():
     rows = (TRAIN, TEST[:0])
-    assert split_lookup(rows, lambda asked: THUMBNAILS[asked], STAGES, STAGES, STAGES, 100) == {}
+    assert split_lookup(rows, lambda asked: THUMBNAILS[asked], STAGES, STAGES, STAGES, CONFIG) == {}
+
+
+def test_above_the_limit_whole_clusters_are_compared_and_the_number_is_told():
+    clusters = np.arange(N) // 6
+    found = measure(clusters=clusters, config=ControlsConfig(replicates=300, max_images=100))
+    assert found["sampled"] == found["train_images"] + found["test_images"]
+    assert 80 < found["sampled"] <= 100
+    assert measure(clusters=clusters)["sampled"] is None
+    asked = []
+    rows = (TRAIN, TEST)
+    split_lookup(
+        rows, lambda rows: asked.append(rows) or THUMBNAILS[rows], STAGES, STAGES, clusters,
+        ControlsConfig(replicates=300, max_images=100),
+    )  # fmt: skip
+    used, both = set(np.concatenate(asked).tolist()), np.concatenate(rows)
+    drawn = {clusters[row] for row in used}
+    assert used == {row for row in both.tolist() if clusters[row] in drawn}
+
+
+def test_distances_are_exact_and_both_look_ups_answer_alike():
+    flat = THUMBNAILS.reshape(N, -1).astype(np.int64)
+    exact = ((flat[:40, None] - flat[None, :50]) ** 2).sum(axis=2)
+    assert (thumbnail_distances.squared_distances(THUMBNAILS[:40], THUMBNAILS[:50]) == exact).all()
+    extremes = np.stack([np.zeros((48, 48), np.uint8), np.full((48, 48), 255, np.uint8)])
+    assert thumbnail_distances.squared_distances(extremes, extremes)[0, 1] == 48 * 48 * 255**2
+    twins = np.concatenate([THUMBNAILS[:60], THUMBNAILS[:60]])  # every picture twice: of equals the first counts
+    stages, test = np.concatenate([STAGES[:60], (STAGES[:60] + 1) % 5]), np.arange(120) < 20
+    data = ControlData(manifest([{} for _ in twins]), twins, stages)
+    train = np.flatnonzero(~test)
+    looked = stages[train[nearest(train, np.flatnonzero(test), lambda rows: twins[rows])]]
+    assert nearest_thumbnail(data, test).tolist() == looked.tolist() == ((STAGES[:20] + 1) % 5).tolist()

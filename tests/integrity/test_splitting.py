@@ -113,10 +113,10 @@ def test_the_refusal_names_the_evidence_that_tied_the_groups_with_an_example_and
     with pytest.raises(SplitError) as caught:
         split_images(table, group_images(table, "all"), METAVIR, SplitConfig())
     assert "F0 has only 1" in caught.value.problem
-    assert "tied mostly by stem (45 of 45 links); for example 10 images share one normal stem" in (caught.value.problem)
+    assert "tied mostly by stem (45 of 45 joins); for example 10 images share one normal stem" in (caught.value.problem)
     assert "stems.suffixes" in caught.value.todo
     table = manifest([{"stage": s, "patient": f"ward-{s}", "path": f"{s}/w/q{n}.png"} for s in NAMES for n in range(9)])
-    with pytest.raises(SplitError, match=r"tied mostly by patient \(40 of 40 links\)\.") as caught:
+    with pytest.raises(SplitError, match=r"tied mostly by patient \(40 of 40 joins\)\.") as caught:
         split_images(table, group_images(table, "all"), METAVIR, SplitConfig())
     assert "patient_folders" in caught.value.todo
     assert "ward" not in str(caught.value)

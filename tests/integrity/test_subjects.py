@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from fibrokd.data.sources import SourceFile
+from fibrokd.data.walking import written
 from fibrokd.errors import LabelError
 from fibrokd.integrity.subjects import SubjectsConfig, with_subjects
 
@@ -56,3 +57,12 @@ def test_a_table_that_does_not_fit_is_refused(root, text, match, message):
     table = write(root, text) if text else root / "nothing.csv"
     with pytest.raises(LabelError, match=message):
         with_subjects(FILES, root, SubjectsConfig(table=table, match=match))
+
+
+def test_a_table_of_another_system_finds_its_files(tmp_path):
+    (tmp_path / "F0").mkdir()
+    name = "F0/Mu\u0308ller 50%20.png"
+    (tmp_path / name).write_bytes(b"x")
+    table = write(tmp_path, "path,subject\n.\\F0\\M\u00fcller 50%20.png,k\n")
+    files, matched = with_subjects([SourceFile(written(name), "F0")], tmp_path, SubjectsConfig(table=table))
+    assert (files[0].patient, matched) == ("k", 1)

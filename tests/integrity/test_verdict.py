@@ -7,12 +7,13 @@ import pytest
 
 from fibrokd.data.margins import COUNT, OUTSIDE
 from fibrokd.integrity.card import CollectionCard, phantom_card
+from fibrokd.integrity.groups import group_images
 from fibrokd.integrity.leak import leak_of
 from fibrokd.integrity.links import Link
 from fibrokd.integrity.splitting import Splits
 from fibrokd.integrity.verdict import PUBLISHED_PROTOCOL, judge
 from fibrokd.stages import METAVIR
-from tests.integrity.builders import content
+from tests.integrity.builders import content, manifest
 from tests.integrity.cohorts import FRAMES, OFF, PATIENTS, cohort, findings_of
 
 
@@ -225,3 +226,31 @@ def test_the_least_honest_split_is_told():
     assert unknown["possible"] is False
     assert "0 % of the pictures" in unknown["text"]
     assert "3 scanners" in unknown["text"]
+
+
+def test_with_few_patients_luck_is_not_taken_for_a_shortcut():
+    table = cohort(lambda p, f, row: {"stage": METAVIR.names[p % 2]})
+    score = {"value": 0.75, "low": 0.62, "high": 0.9}  # controls at chance do reach it
+    findings = replace(
+        findings_of(table), controls={"border": {"all": {"accuracy": score, "balanced_accuracy": score}}}
+    )
+    few = table[table["patient"].isin([f"P{n}" for n in range(20)])].reset_index(drop=True)
+    assert "border" in codes(judge(findings))
+    few = replace(
+        findings, collection=replace(findings.collection, table=few), evidence_groups=group_images(few, "all")
+    )
+    assert "border" not in codes(judge(few))
+    sure = {"value": 1.0, "low": 1.0, "high": 1.0}
+    found = replace(few, controls={"border": {"all": {"accuracy": sure, "balanced_accuracy": sure}}})
+    assert "border" in codes(judge(found))
+
+
+def test_the_spread_of_guessing_is_that_of_groups_found_as_a_whole():
+    findings = findings_of(cohort())
+    assert findings.chance_spread == pytest.approx((0.2 * 0.8 / 30 / 5) ** 0.5)
+    sizes = np.array([1, 1, 1, 1, 6])  # one patient with most of the pictures counts for most of the stage
+    rows = [{"stage": s, "patient": f"{s}{p}"} for s in ("F0", "F1") for p, n in enumerate(sizes) for _ in range(n)]
+    uneven = replace(findings, collection=replace(findings.collection, table=manifest(rows)),
+                     evidence_groups=group_images(manifest(rows), "subject"))  # fmt: skip
+    random = np.random.default_rng(0).random((20_000, 2, 5)) < 0.5
+    assert uneven.chance_spread == pytest.approx((random @ sizes / 10).mean(axis=1).std(), rel=0.02)

@@ -1,14 +1,19 @@
-"""Step assess: clusters are what is resampled, and no picture is shown that may carry burned-in text."""
+"""Step assess: clusters are resampled, no picture may carry burned-in text, and what relatives add is measured."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
-from fibrokd.pipeline import assess
+from fibrokd.evaluation.predictions import Predictions, write_predictions
+from fibrokd.files import read_json, write_json
+from fibrokd.pipeline import assess, prepare
 from fibrokd.pipeline.assess import AssessConfig
+from fibrokd.pipeline.prepare import PrepareConfig
+from fibrokd.stages import METAVIR
 from fibrokd.training.networks import StagingNetwork
 from tests.factories import write_prepared
 
@@ -47,3 +52,67 @@ def test_answers_carry_the_cluster_and_not_the_group_of_the_split(prepared, monk
     rows = prepared.rows("test")
     assert list(answers.groups) == list(prepared.table["cluster"].iloc[rows])
     assert len(set(answers.groups)) < len(set(prepared.table["group"].iloc[rows])) == len(rows)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """Write 150 noise pictures; two of three lie in the same folder once more under an unrelated name."""
+    root = tmp_path / "images"
+    random = np.random.default_rng(0)
+    for picture in range(150):
+        folder = root / METAVIR.names[picture % 5]
+        folder.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(random.integers(0, 256, (40, 48), dtype=np.uint8))
+        image.save(folder / f"a{picture}q.png")
+        if picture % 3:
+            image.save(folder / f"k{700 + picture}r.png")
+    return root
+
+
+def memoriser(prepared, split):
+    """Answer rightly exactly where the very pixels were learned from, and one stage too high elsewhere."""
+    rows = prepared.rows(split)
+    table = prepared.table.iloc[rows]
+    learned = set(prepared.table.loc[prepared.table["split"].isin(["train", "val"]), "pixel_digest"])
+    known = table["pixel_digest"].isin(learned).to_numpy()
+    p = np.full((len(rows), 5), 0.1)
+    p[np.arange(len(rows)), np.where(known, prepared.stages[rows], (prepared.stages[rows] + 1) % 5)] = 0.6
+    ids, clusters = tuple(table["image_id"]), tuple(table["cluster"])
+    return Predictions("teacher", split, ids, clusters, prepared.stages[rows], p, METAVIR), known
+
+
+@pytest.mark.parametrize("grouping", ["stem", "all"])
+def test_a_memoriser_is_unmasked_where_copies_were_split_and_has_nothing_to_hide_where_not(copied, tmp_path, grouping):
+    near = {"enabled": False}  # noise has no likeness to find
+    settings = {
+        "data": {"root": str(copied)}, "preprocess": {"size": 32, "crop": "full"}, "grouping": grouping, "near": near,
+        "controls": {"seeds": [0], "replicates": 100}, "accept_unfit": True, "synthetic": True, "workers": 1,
+        "splits": {"shares": {"train": 0.5, "val": 0.1, "calibration": 0.1, "test": 0.3}}, "isolation": None,
+    }  # fmt: skip
+    prepare.run(parse_config(settings, PrepareConfig), tmp_path / "prepared")
+    prepared = Prepared.open(tmp_path / "prepared")
+    teacher, out = tmp_path / "teacher", tmp_path / "assess"
+    write_json(teacher / "card.json", {"parameters": 1})
+    (teacher / "metrics.jsonl").write_text('{"epoch": 1, "train_loss": 1.0}\n')
+    part, known = memoriser(prepared, "test")
+    out.mkdir()
+    write_predictions(out / "predictions.csv", [part])
+    config = parse_config({"prepared": str(tmp_path / "prepared"), "networks": {"teacher": str(teacher)}}, AssessConfig)
+    assess.compute(config, prepared, {}, out)
+    test = read_json(out / "metrics.json")["networks"]["teacher"]["test"]
+    levels = test["inflation"]["levels"]
+    assert list(levels) == ["random", "stem", "content", "all"]  # nobody says who the patients are
+    report = (out / "report.html").read_text(encoding="utf-8")
+    if grouping == "all":
+        assert not known.any()
+        assert all(row["accuracy"] == test["accuracy"] for row in levels.values())
+        assert "at any level: nothing to inflate. Too few patients are known" in report
+        return
+    for level in ("content", "all"):
+        row = levels[level]
+        assert row["related"]["images"] == known.sum() > 20
+        assert row["related"]["accuracy"]["value"] == 1.0
+        assert row["accuracy"]["value"] == 0.0
+        assert row["gap_points"]["accuracy"]["value"] == pytest.approx(100 * known.mean())
+    assert levels["stem"]["accuracy"] == levels["random"]["accuracy"] == test["accuracy"]
+    assert "without any relative there: Teacher 0.000 instead of" in report

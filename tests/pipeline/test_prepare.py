@@ -52,6 +52,7 @@ def config(root, **changes):
     base = {
         "data": {"root": str(root)},
         "preprocess": {"size": 32, "crop": "full"},
+        "without_fan": "keep",
         "controls": {"seeds": [0], "replicates": 100},
         "workers": 1,
         "isolation": None,
@@ -165,7 +166,7 @@ def test_pixels_belong_to_their_rows(images, tmp_path):
         target.write_bytes((images / path).read_bytes())
         (source,) = find_files(DataConfig(root=alone / str(row))).files
         spec = config(images)
-        (frame,) = ingest(IngestJob(alone / str(row), source, spec.preprocess, spec.limits)).frames
+        (frame,) = ingest(IngestJob(alone / str(row), source, spec.preprocess, spec.limits, without_fan="keep")).frames
         assert (prepared.pixels[row] == frame.pixels).all()
 
 
@@ -232,7 +233,7 @@ def test_subjects_from_outside_replace_the_patient_keys(images, tmp_path):
 def test_a_folder_without_one_readable_picture_is_refused(tmp_path):
     (tmp_path / "images" / "F0").mkdir(parents=True)
     (tmp_path / "images" / "F0" / "a.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="all 1 files were refused"):
+    with pytest.raises(InputError, match="all 1 were refused"):
         run(config(tmp_path / "images"), tmp_path / "out")
 
 

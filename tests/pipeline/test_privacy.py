@@ -61,6 +61,8 @@ def dicom(seed: int, patient: int, written: str) -> bytes:
         "StudyDescription": f"{NAME} STUDY",
         "ImageComments": f"{NAME} COMMENT",
         "StudyInstanceUID": f"1.2.{patient}.4",
+        "Manufacturer": f"{NAME}^JANE" if patient % 2 else "GE Healthcare",
+        "ManufacturerModelName": f"{NAME} 1970",
     }
     dataset = monochrome(picture(seed, written), **header)
     block = dataset.private_block(0x0029, f"{NAME}PRIVATE", create=True)
@@ -106,6 +108,8 @@ def fill(root: Path, written: str) -> Path:
                     "patient": f"{NAME}TABLE{patient}",
                     "study": f"{NAME}STUDY{patient}",
                     "comment": f"{NAME}COMMENT",
+                    "site": f"{NAME}^SITE",
+                    "scanner": "" if frame else f"{NAME}, SCANNER",
                 }
             )
     broken = {
@@ -222,8 +226,21 @@ def test_no_pixel_outside_the_fan_is_kept(clinic: Clinic, shards: tuple[list[Sha
 def test_the_pixels_of_a_prepared_folder_are_those_of_pictures_with_nothing_written_on_them(
     prepared: tuple[Path, Path],
 ) -> None:
-    named, clean = prepared
-    assert (named / "pixels.npy").read_bytes() == (clean / "pixels.npy").read_bytes()
+    one, other = (in_the_order_of_paths(folder) for folder in prepared)
+    np.testing.assert_array_equal(one, other)
+
+
+def in_the_order_of_paths(folder: Path) -> np.ndarray:
+    """Pixels of a prepared folder; its own order follows from the digests of its files."""
+    paths = read_table(folder / "identities.csv")["path"]
+    return np.load(folder / "pixels.npy")[paths.argsort(kind="stable")]
+
+
+def test_the_order_of_rows_gives_no_order_of_names_away(prepared: tuple[Path, Path]) -> None:
+    identifiers = list(read_table(prepared[0] / "manifest.csv")["image_id"])
+    assert identifiers == sorted(identifiers)
+    for table in ("groups.csv", "splits.csv", "identities.csv"):
+        assert list(read_table(prepared[0] / table)["image_id"]) == identifiers
 
 
 @pytest.mark.parametrize(
@@ -252,6 +269,15 @@ def test_no_error_message_quotes_a_planted_name(
     with pytest.raises(FibroKDError) as caught:
         run(asked, tmp_path / "out")
     assert NAME not in str(caught.value)
+
+
+def test_scanners_stay_apart_although_nothing_of_what_headers_say_is_written(prepared: tuple[Path, Path]) -> None:
+    manifest = read_table(prepared[0] / "manifest.csv")
+    from_headers = set(manifest["scanner"][manifest["format"] == "DICOM"])
+    assert len(from_headers) == 2
+    assert any(name.startswith("GE-") for name in from_headers)
+    assert manifest["site"].nunique() == 1
+    assert len(set(manifest["scanner"]) - from_headers) == 1
 
 
 def test_folders_named_after_patients_are_hidden_as_well(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

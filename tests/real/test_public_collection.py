@@ -21,7 +21,13 @@ pytestmark = [
 def prepare(request, folder, *overrides):
     base = request.config.rootpath
     manifest = base / "data_manifests" / "kaggle_liver_fibrosis.csv"
-    settings = [f"data.root={ROOT}", f"subjects.table={manifest}", "preprocess={size: 32, crop: full}", *overrides]
+    settings = [
+        f"data.root={ROOT}",
+        f"subjects.table={manifest}",
+        "preprocess={size: 32, crop: full}",
+        "without_fan=keep",
+        *overrides,
+    ]
     config = load_config(base / "configs" / "prepare" / "kaggle.yaml", PrepareConfig, settings)
     run(config, folder)
     return json.loads((folder / "integrity.json").read_text())

@@ -1,0 +1,83 @@
+"""Tells whether a burned-in mark has melted into the region through which a fan was fitted.
+
+A fan's outline is straight or one arc; a word, a ruler, a bar or a logo is not aligned with it. So part of a mark that
+melted into the region stands out beyond the outline that it moved. Works on the cells of the fast search: beside a
+blank background nothing is looked at twice. Must not search a fan nor decide which one is taken: that is ``fan``.
+Shape letters: H W frame, h w small copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from fibrokd.data.fan_region import CONTRAST, contrast_of
+from fibrokd.data.sector import Sector
+
+_BEYOND = 0.5  # cells from the outline: so far the fit itself may be off
+_BRIGHT = 12  # grey levels from the background: JPEG rings around text by up to ten, and the rim of tissue is dark
+_LEAST = 30  # grey levels, added up over bright cells beyond the outline: ticks of a ruler leave hardly more
+_PLAIN = 60  # as much is not left by the speckle of a fan that was fitted a little too small
+_BLANK_SHARE = 1 / 3
+_TAKEN = (4e-4, 0.02)  # of the frame: fewer pixels say nothing, and weak marks move the outline by no more
+_READABLE = 110  # grey levels from the background
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What of the region stands out beyond the outline.
+
+    Args:
+        cells: Bright cells of the region beyond the outline.
+        factor: Pixels along a cell.
+        plain: Whether it is more than speckle leaves.
+    """
+
+    cells: Bool[np.ndarray, "h w"]
+    factor: int
+    plain: bool
+
+    def within(self, sector: Sector) -> bool:
+        """Tell whether another sector, in pixels, encloses all of it: then it may be tissue that was cut off."""
+        return not (self.cells & ~_grown(sector.reduced(self.factor), self.cells)).any()
+
+    def may_be_read(self, pixels: UInt8[np.ndarray, "H W"]) -> bool:
+        """Tell whether any pixel of it is as bright as writing: the rim of tissue beside a shadow is darker."""
+        height, width = pixels.shape
+        cells = self.cells.view(np.uint8).repeat(self.factor, 0).repeat(self.factor, 1)[:height, :width]
+        return int((contrast_of(pixels) * cells).max(initial=0)) >= _READABLE
+
+
+def marks_beyond(
+    region: Bool[np.ndarray, "h w"], contrast: UInt8[np.ndarray, "h w"], sector: Sector, factor: int
+) -> Marks | None:
+    """Return what of the region stands out beyond the outline; ``None`` where it is too little for a mark.
+
+    Args:
+        region: The region through which the sector was fitted.
+        contrast: Distance of every cell from the background.
+        sector: The fitted sector in cells.
+        factor: Pixels along a cell.
+    """
+    cells = region & (contrast > _BRIGHT) & ~_grown(sector, region)
+    total = int(contrast[cells].sum(dtype=np.int64))
+    return Marks(cells, factor, total > _PLAIN) if total > _LEAST else None
+
+
+def mostly_blank(pixels: UInt8[np.ndarray, "H W"], taken: Bool[np.ndarray, "H W"]) -> bool:
+    """Tell whether pixels are a seam of background with marks on it: in a shadow the receiver's noise is still seen.
+
+    Args:
+        pixels: Grey levels as decoded.
+        taken: What one outline encloses and another does not.
+    """
+    levels = contrast_of(pixels)[taken]
+    least, most = (share * pixels.size for share in _TAKEN)
+    return bool(least < levels.size < most and np.count_nonzero(levels <= CONTRAST) > _BLANK_SHARE * levels.size)
+
+
+def _grown(sector: Sector, like: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    height, width = like.shape
+    return sector.inset(-_BEYOND).mask(height, width)
