@@ -20,6 +20,7 @@ from torch import nn
 from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.data.selection import Selection, select
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.overlap import relatives
@@ -31,6 +32,7 @@ from fibrokd.files import read_json, write_json
 from fibrokd.methods import open_network
 from fibrokd.progress import track
 from fibrokd.training.prediction import predict
+from fibrokd.training.restriction import answering
 from fibrokd.training.runtime import Runtime, median_milliseconds
 from fibrokd.training.teachers import check_same_data
 
@@ -55,6 +57,9 @@ class AssessPlan(Config):
 
     title: str = "Liver fibrosis staging"
     """Title of the report."""
+    stages: tuple[str, ...] | None = None
+    """Compare on the images of these stages only, as students of some stages have to be; networks that tell more
+    apart answer with their probabilities renormalised. ``null``: all."""
     splits: tuple[str, ...] = ("val", "test")
     """Splits that are predicted; the headline is always ``test``."""
     bootstrap: BootstrapConfig = BootstrapConfig()
@@ -90,8 +95,9 @@ def run(config: AssessConfig, out: Path) -> Record:
     step = begin(out, "assess", settings, inputs)
     if step.finished:
         return step.record
-    collect(config, prepared, out)
-    outputs = compute(config, prepared, inputs, out)
+    part = select(prepared, Selection(stages=config.stages))
+    collect(config, part, out)
+    outputs = compute(config, part, inputs, out)
     return step.finish(outputs)
 
 
@@ -103,7 +109,7 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
     answers: list[Predictions] = []
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
-        network = open_network(folder)
+        network = answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
         answers += [_answers(name, network, prepared, split) for split in config.splits]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)

@@ -22,6 +22,7 @@ from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.preprocess import as_network_input
+from fibrokd.data.selection import Selection, select
 from fibrokd.errors import ArtifactError, BundleError
 from fibrokd.files import read_json
 from fibrokd.progress import say, track
@@ -76,7 +77,7 @@ def run(config: ReleaseConfig, out: Path) -> Record:
         ArtifactError: An input folder is missing, unfinished or altered.
     """
     student = require(config.student, read_record(config.student).step)
-    prepared = Prepared.open(config.prepared)
+    prepared = _part(Prepared.open(config.prepared), config.student)
     inputs = {"student": student.digest, "prepared": prepared.record.digest}
     if config.assess is not None:
         inputs["assess"] = require(config.assess, "assess").digest
@@ -251,6 +252,13 @@ def _card(config: ReleaseConfig, prepared: Prepared) -> BundleCard:
         parity={},
         files={},
     )
+
+
+def _part(prepared: Prepared, student: Path) -> Prepared:
+    """The images that the student can stage: those of its own stages."""
+    told = tuple(read_json(student / "card.json")["stages"])
+    fewer = told != prepared.scale.names and set(told) <= set(prepared.scale.names)
+    return select(prepared, Selection(stages=told)) if fewer else prepared
 
 
 def _headline(config: ReleaseConfig) -> dict[str, Any]:

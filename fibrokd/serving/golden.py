@@ -63,8 +63,10 @@ def golden_cases(bundle: Bundle, reference: Reference, per_stage: int, seed: int
 
 
 def _staged(predictor: Predictor, stage: int, seed: int) -> Iterator[tuple[bytes, Staging]]:
-    # METAVIR's stages are spread over whatever scale the bundle has.
-    severity = round(stage * (len(METAVIR) - 1) / (len(predictor.bundle.scale) - 1))
+    # A stage of METAVIR is rendered as itself; those of another scale are spread over METAVIR's.
+    name = predictor.bundle.scale.names[stage]
+    spread = round(stage * (len(METAVIR) - 1) / (len(predictor.bundle.scale) - 1))
+    severity = METAVIR.names.index(name) if name in METAVIR.names else spread
     for number in range(ATTEMPTS):
         patient = make_patient(1000 * stage + number, seed, severity, DIFFICULTIES["easy"])
         png = _encode(Clip(patient).frame(size=max(SIDE, predictor.bundle.card.preprocess.size)))

@@ -203,7 +203,7 @@ def _thin(output: Tensor, site: _Site, thinning: Thinning, mask: int) -> Tensor:
 
 def _tapped(network: StagingNetwork, tap: str) -> tuple[str, nn.Module]:
     """Name and module whose output is the feature map of a tap."""
-    name = str(network.body.feature_info[network._tap_index(tap)]["module"])
+    name = str(network.body.feature_info[network.tap_index(tap)]["module"])
     return f"body.{name}", network.body.get_submodule(name)
 
 

@@ -133,7 +133,7 @@ class StagingNetwork(nn.Module):
         x = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
         maps: dict[str, Tensor] = {}
         if taps:
-            indices = {tap: self._tap_index(tap) for tap in taps}
+            indices = {tap: self.tap_index(tap) for tap in taps}
             features, found = self.body.forward_intermediates(x, indices=sorted(indices.values()))
             by_index = dict(zip(sorted(indices.values()), found, strict=True))
             maps = {tap: by_index[index] for tap, index in indices.items()}
@@ -143,7 +143,8 @@ class StagingNetwork(nn.Module):
         logits = self.body.get_classifier()(self.dropout(pooled))
         return Outputs(logits, pooled, maps)
 
-    def _tap_index(self, tap: str) -> int:
+    def tap_index(self, tap: str) -> int:
+        """Return the place of a tap among the backbone's levels of resolution."""
         reductions = [info["reduction"] for info in self.body.feature_info]
         return reductions.index(TAPS[tap])
 

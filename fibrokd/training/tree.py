@@ -90,7 +90,7 @@ class TreeStudent(nn.Module):
     ) -> None:
         super().__init__()
         self.tap, self.levels, self.stages = tap, tuple(levels), trunk.stages
-        index = trunk._tap_index(tap)
+        index = trunk.tap_index(tap)
         channels = trunk.body.feature_info[index]["num_chs"]
         trunk.body.prune_intermediate_layers([index], prune_head=True)
         self.trunk = trunk
@@ -149,7 +149,7 @@ class TreeStudent(nn.Module):
             taps: Names of feature taps of the trunk to return as well.
         """
         trunk = self.trunk
-        indices = {tap: trunk._tap_index(tap) for tap in (*taps, self.tap)}
+        indices = {tap: trunk.tap_index(tap) for tap in (*taps, self.tap)}
         x = (images.expand(-1, 3, -1, -1) - trunk.mean) / trunk.std
         order = sorted(set(indices.values()))
         found = trunk.body.forward_intermediates(x, indices=order, intermediates_only=True, stop_early=True)
