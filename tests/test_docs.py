@@ -8,6 +8,9 @@ import pytest
 from typer.main import get_command
 
 from fibrokd.cli import cli
+from fibrokd.files import read_json
+from fibrokd.methods import METHODS
+from fibrokd.pipeline.methods_page import methods_page
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -59,3 +62,9 @@ def test_no_registry_address_no_absolute_path_and_nothing_large_is_committed():
 
 def test_the_changelog_has_an_unreleased_block():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_page_of_methods_is_what_the_catalogue_says():
+    study = ROOT / "docs" / "study" / "medium" / "study.json"
+    page = methods_page(METHODS, read_json(study) if study.exists() else None)
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page + "\n"

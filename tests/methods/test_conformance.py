@@ -179,6 +179,7 @@ def test_a_frozen_teacher_stays_as_it_was_bit_by_bit(finished, kind):
         assert any(count for _, count, _ in seen)
 
 
+@pytest.mark.slow  # every method's own tests cut it where it is delicate
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_twice_it_ends_with_the_same_bytes(finished, kind, tmp_path):
     config, whole, watched = finished(kind)
@@ -205,6 +206,7 @@ def test_the_exported_network_is_the_trained_one_and_is_counted(finished, kind):
     assert found.shape[1] == len(card["stages"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_can_be_deployed(finished, kind):
     import onnxruntime
