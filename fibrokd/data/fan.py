@@ -26,6 +26,7 @@ LEAST_CELLS = 56
 """Cells along the longer side of the small copy, at least: 4 px each at 256 px."""
 
 _BELIEVED = 0.9  # confidence: a fan that the fast search explains so well is not looked for again
+_LIKELY = 0.85  # confidence of an outline that replaces a believed one into which marks have melted
 _LEAST_OFF_PX = 2  # the fitted sector covers up to 1 px too much
 _OFF_SHARE = 128  # one pixel in so many along the longer side: under half a cell of the fast search
 _CELLS_IN_DOUBT = 3  # marks that melted into the fan reach no further into its outline in nine pictures of ten
@@ -99,19 +100,25 @@ def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
     if believed and marks is None:
         return first
     sector, confidence = find_crowded(pixels)
-    if sector is not None and confidence >= _BELIEVED:
-        second = dataclasses.replace(first, confidence=confidence, sector=sector)
-        return first if believed and marks is not None and not _is_cleared(pixels, marks, first, second) else second
-    if believed and marks is not None and marks.plain and marks.may_be_read(pixels):
-        return dataclasses.replace(first, off_px=_CELLS_IN_DOUBT * _cell_px(pixels))
-    return first
+    second = dataclasses.replace(first, confidence=confidence, sector=sector)
+    if believed and marks is not None:
+        return _without_marks(pixels, first, second, marks)
+    return second if confidence >= _BELIEVED else first
 
 
-def _is_cleared(pixels: UInt8[np.ndarray, "H W"], marks: Marks, first: Fan, second: Fan) -> bool:
-    """Whether the second outline leaves out a mark that the first encloses, and not merely tissue in a shadow."""
-    if marks.plain and second.sector is not None and not marks.within(second.sector):
-        return True
-    return mostly_blank(pixels, first.inner_mask(first.off_px) & ~second.mask)
+def _without_marks(pixels: UInt8[np.ndarray, "H W"], first: Fan, second: Fan, marks: Marks) -> Fan:
+    """The second outline where it leaves out a mark that the first encloses, and not merely tissue in a shadow."""
+    plain = marks.plain or marks.hanging
+    if second.sector is None or second.confidence < (_LIKELY if plain else _BELIEVED):
+        if marks.plain and marks.may_be_read(pixels):
+            return dataclasses.replace(first, off_px=_CELLS_IN_DOUBT * _cell_px(pixels))
+        return first
+    stands_out = marks.plain and not marks.within(second.sector)
+    taken = first.inner_mask(first.off_px) & ~second.mask
+    if not (marks.hanging or stands_out or mostly_blank(pixels, taken)):
+        return first
+    # That there is a fan is known; the overlap of its true outline with what is seen suffers from the marks beside it.
+    return dataclasses.replace(second, confidence=max(second.confidence, _BELIEVED))
 
 
 def _find_clean(pixels: UInt8[np.ndarray, "H W"]) -> tuple[Fan, Marks | None]:

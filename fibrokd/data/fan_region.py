@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 
 from fibrokd.data.bitboard import dilated, eroded, largest_part, pack, stride, unpack
+from fibrokd.data.border import border_level
 
 CONTRAST = 2
 """Grey levels from the background: receiver noise in deep shadows still counts as fan."""
@@ -29,8 +30,7 @@ _LEAST_THICKNESS = 4  # cells from the middle to the edge: text, rulers and grey
 
 def contrast_of(small: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
     """Distance of every cell from the background, the most frequent level along the border."""
-    border = np.concatenate([small[:2].ravel(), small[-2:].ravel(), small[:, :2].ravel(), small[:, -2:].ravel()])
-    background = np.uint8(np.bincount(border).argmax())
+    background = border_level(small)
     return np.asarray(np.maximum(small, background) - np.minimum(small, background))
 
 

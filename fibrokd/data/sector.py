@@ -82,13 +82,12 @@ class Sector:
             return mask
         row = np.arange(top, bottom, dtype=np.float64)
         squared = np.square(row - self.apex[0])
-        reach = (
-            np.sqrt(np.maximum(self.far**2 - squared, 0)) / self.stretch
-        )  # the last row may miss by a rounding error
+        # The last row may miss the far arc by a rounding error.
+        reach = np.sqrt(np.maximum(self.far**2 - squared, 0)) / self.stretch
         first = np.maximum(self.left[0] * row + self.left[1], self.apex[1] - reach)
         last = np.minimum(self.right[0] * row + self.right[1], self.apex[1] + reach)
-        start = np.ceil(np.maximum(first, edge)).clip(0, width).astype(np.int16)[:, None]
-        stop = np.floor(np.minimum(last, width - 1 - edge)).clip(-1, width).astype(np.int16)[:, None]
+        start = np.minimum(np.ceil(np.maximum(first, edge)), width).astype(np.int16)[:, None]
+        stop = np.maximum(np.floor(np.minimum(last, width - 1 - edge)), -1).astype(np.int16)[:, None]
         column = np.arange(width, dtype=np.int16)
         inside = mask[top:bottom]
         np.logical_and(column >= start, column <= stop, out=inside)

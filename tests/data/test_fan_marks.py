@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from unittest.mock import patch
 
 import numpy as np
@@ -52,6 +53,23 @@ def test_what_does_not_touch_the_region_is_no_concern() -> None:
     assert marks_beyond(region, contrast, SECTOR, 4) is None
 
 
+@pytest.mark.parametrize(("lower", "found"), [(-0.3, False), (1.5, True), (3.0, True)])
+def test_an_arc_that_a_word_pushed_down_hangs_below_what_is_seen(lower: float, found: bool) -> None:
+    region, contrast = region_with([], 0)
+    pushed = dataclasses.replace(SECTOR, far=SECTOR.far + lower)
+    region[46:52, 22:36] |= pushed.mask(*SHAPE)[46:52, 22:36]
+    marks = marks_beyond(region, contrast, pushed, 4)
+    assert (marks is not None) is found
+    if marks is not None:
+        assert marks.hanging
+        assert not marks.cells.any()
+
+
+def test_an_arc_that_the_frame_cuts_off_does_not_hang() -> None:
+    region, contrast = region_with([], 0)
+    assert marks_beyond(region[:40], contrast[:40], dataclasses.replace(SECTOR, far=SECTOR.far + 3.0), 4) is None
+
+
 def test_marks_lie_within_a_sector_that_was_drawn_around_them() -> None:
     marks = marks_beyond(*region_with([(30, 8), (30, 9)], 90), SECTOR, 4)
     assert marks is not None
@@ -90,6 +108,7 @@ def test_where_the_outline_stays_in_doubt_more_is_cut_off_for_writing_and_no_mor
         if (first := fan_module._find_clean(picture.pixels))[0].confidence >= 0.9
         and first[1] is not None
         and first[1].plain
+        and not first[1].hanging
     )
     dim = (written.pixels * 0.4).astype(np.uint8)
     dim_first, dim_marks = fan_module._find_clean(dim)
@@ -101,6 +120,24 @@ def test_where_the_outline_stays_in_doubt_more_is_cut_off_for_writing_and_no_mor
     assert doubtful.confidence >= 0.9
     assert dark == dim_first
     assert dark.off_px == 2
+
+
+@pytest.mark.parametrize(("confidence", "taken"), [(0.84, False), (0.86, True), (0.97, True)])
+def test_a_likely_outline_replaces_the_one_that_plain_marks_moved(confidence: float, taken: bool) -> None:
+    """It overlaps less with what is seen, for the marks beside it are seen; that there is a fan is known."""
+    pixels, _ = draw_sector(256, 256, 0.6, (-20.0, 128.0), (45.0, 235.0))
+    first, _ = fan_module._find_clean(pixels)
+    assert first.sector is not None
+    marks = Marks(pixels.reshape(64, 4, 64, 4).max((1, 3)) > 110, 4, plain=True, hanging=True)
+    narrow = first.sector.inset(10)
+    with (
+        patch.object(fan_module, "_find_clean", lambda _: (first, marks)),
+        patch.object(fan_module, "find_crowded", lambda _: (narrow, confidence)),
+    ):
+        fan = find_fan(pixels)
+    assert fan.sector == (narrow if taken else first.sector)
+    assert fan.off_px == (2 if taken else 12)
+    assert fan.confidence == (max(confidence, 0.9) if taken else first.confidence)
 
 
 def test_tissue_that_a_tight_outline_cut_off_is_no_mark() -> None:

@@ -87,6 +87,19 @@ def test_words_beside_the_fan_of_a_large_screenshot_are_gone() -> None:
         assert np.count_nonzero(done.kept[picture.fan[part]]) >= 0.85 * np.count_nonzero(picture.fan)
 
 
+def test_a_word_that_pushed_the_whole_far_arc_down_is_gone() -> None:
+    """It lies inside the outline that it moved, so that nothing of it stands out."""
+    picture, mask = draw_sector(960, 1280, 0.55, (-80.0, 640.0), (180.0, 840.0))
+    words = np.zeros((960, 1280), np.uint8)
+    for left in range(450, 830, 24):
+        words[764:794, left : left + 12] = 230
+    words[mask] = 0
+    done = preprocess(UltrasoundImage(np.maximum(picture, words), "PNG"), PreprocessSpec())
+    assert done.cropped
+    top, left, bottom, right = done.box
+    assert not (done.kept.astype(bool) & (words[top:bottom, left:right] > 0)).any()
+
+
 @pytest.mark.parametrize(("side", "off"), [(192, 2), (256, 2), (336, 2), (383, 2), (384, 3), (512, 4), (1280, 10)])
 def test_what_is_cut_off_along_the_outline_grows_with_the_frame(side: int, off: int) -> None:
     picture, _ = draw_sector(side, side, 0.5, (-0.1 * side, side / 2), (0.2 * side, 1.0 * side))
