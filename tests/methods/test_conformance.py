@@ -220,6 +220,7 @@ def test_it_can_be_deployed(finished, kind):
 
 
 # --------------------------------------------------------------------------- what it learns from
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TAUGHT)
 def test_it_reads_a_book_where_one_will_do_and_refuses_it_where_not(prepared, teachers, tmp_path, kind):
     spec = METHODS[kind]

@@ -47,6 +47,7 @@ def test_a_second_run_redoes_nothing(finished, capsys):
     assert "fibrokd app" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_same_configuration_elsewhere_gives_equal_digests(finished, tmp_path):
     again = smoke(tmp_path / "again")
     for step in STEPS:
