@@ -196,7 +196,8 @@ from fibrokd.data.sources import DataConfig, find_files
 if __name__ == "__main__":
     root, files = Path(sys.argv[1]), int(sys.argv[2])
     found = find_files(DataConfig(root=root)).files
-    jobs = [IngestJob(root, file, PreprocessSpec(size=128), ReadLimits()) for file in (found * files)[:files]]
+    many = (found * files)[:files]
+    jobs = [IngestJob(root, file, PreprocessSpec(size=128), ReadLimits(), without_fan="keep") for file in many]
     made = ingest_shards(jobs, Path(sys.argv[3]), 1, WorkerLimits())
     assert sum(len(shard.rows) for shard in made) == files
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
