@@ -18,7 +18,7 @@ from PIL import Image
 
 from fibrokd.data.fan_crowded import find_crowded
 from fibrokd.data.fan_fit import fit
-from fibrokd.data.fan_marks import Marks, marks_beyond, mostly_blank
+from fibrokd.data.fan_marks import Marks, in_shadow, marks_beyond, mostly_blank
 from fibrokd.data.fan_region import CONTRAST, contrast_of, region_of
 from fibrokd.data.sector import Sector
 
@@ -109,12 +109,14 @@ def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
 def _without_marks(pixels: UInt8[np.ndarray, "H W"], first: Fan, second: Fan, marks: Marks) -> Fan:
     """The second outline where it leaves out a mark that the first encloses, and not merely tissue in a shadow."""
     plain = marks.plain or marks.hanging
+    in_doubt = marks.plain and marks.may_be_read(pixels)
+    careful = dataclasses.replace(first, off_px=_CELLS_IN_DOUBT * _cell_px(pixels)) if in_doubt else first
     if second.sector is None or second.confidence < (_LIKELY if plain else _BELIEVED):
-        if marks.plain and marks.may_be_read(pixels):
-            return dataclasses.replace(first, off_px=_CELLS_IN_DOUBT * _cell_px(pixels))
-        return first
-    stands_out = marks.plain and not marks.within(second.sector)
+        return careful
     taken = first.inner_mask(first.off_px) & ~second.mask
+    if not marks.hanging and in_shadow(pixels, taken):
+        return careful
+    stands_out = marks.plain and not marks.within(second.sector)
     if not (marks.hanging or stands_out or mostly_blank(pixels, taken)):
         return first
     # That there is a fan is known; the overlap of its true outline with what is seen suffers from the marks beside it.

@@ -24,6 +24,8 @@ _PLAIN = 60  # as much is not left by the speckle of a fan that was fitted a lit
 _HANGING = 0.9  # cells below what is seen
 _HANGING_SHARE = 0.1  # of the columns that end in the far arc: without marks it is under a fiftieth
 _BLANK_SHARE = 1 / 3
+_SHADOW_BLANK_SHARES = (0.3, 0.45)  # a shadow holds the receiver's noise; surely, and where nothing is written
+_WRITTEN_SHARE = 0.01  # of pixels as bright as writing
 _TAKEN = (4e-4, 0.02)  # of the frame: fewer pixels say nothing, and weak marks move the outline by no more
 _READABLE = 110  # grey levels from the background
 
@@ -95,6 +97,21 @@ def mostly_blank(pixels: UInt8[np.ndarray, "H W"], taken: Bool[np.ndarray, "H W"
     levels = contrast_of(pixels)[taken]
     least, most = (share * pixels.size for share in _TAKEN)
     return bool(least < levels.size < most and np.count_nonzero(levels <= CONTRAST) > _BLANK_SHARE * levels.size)
+
+
+def in_shadow(pixels: UInt8[np.ndarray, "H W"], taken: Bool[np.ndarray, "H W"]) -> bool:
+    """Tell whether pixels are a flank in a shadow: more of them than weak marks move an outline by, and hardly blank.
+
+    Args:
+        pixels: Grey levels as decoded.
+        taken: What one outline encloses and another does not.
+    """
+    levels = contrast_of(pixels)[taken]
+    if levels.size < _TAKEN[1] * pixels.size:
+        return False
+    written = np.count_nonzero(levels >= _READABLE) >= _WRITTEN_SHARE * levels.size
+    surely, unwritten = _SHADOW_BLANK_SHARES
+    return bool(np.count_nonzero(levels <= CONTRAST) < (surely if written else unwritten) * levels.size)
 
 
 def _grown(sector: Sector, like: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

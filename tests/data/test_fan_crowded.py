@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fan_material import MARKS, MarkedPicture, crowd
 from fibrokd.data import fan as fan_module
 from fibrokd.data.fan import Fan, find_fan
 from fibrokd.data.fan_crowded import find_crowded
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.patients import DIFFICULTIES, make_patient
-from tests.data.sectors import MARKS, MarkedPicture, crowd, draw_integer_sector, draw_sector
+from tests.data.sectors import draw_integer_sector, draw_sector
 
 SIZES = (192, 256, 384, 512)
 

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fan_material import crowd
 from fibrokd.data import fan as fan_module
 from fibrokd.data.fan import Fan, find_fan
-from fibrokd.data.fan_marks import Marks, marks_beyond, mostly_blank
+from fibrokd.data.fan_marks import Marks, in_shadow, marks_beyond, mostly_blank
 from fibrokd.data.sector import Sector
-from tests.data.sectors import crowd, draw_sector
+from tests.data.sectors import draw_sector
 
 SECTOR = Sector((-0.6, 28.0), (0.6, 32.0), (-3.33, 30.0), 9.0, 52.0, 1.0)
 SHAPE = (60, 60)
@@ -99,6 +100,49 @@ def test_a_seam_is_blank_where_over_a_third_of_it_is(size: int, share: float, se
     assert mostly_blank(pixels, taken) is bool(4 < size < 200 and blank > size / 3)
 
 
+@pytest.mark.parametrize(
+    ("size", "blank", "written", "shadow"),
+    [
+        (200, 0.29, 0.5, True),  # tissue, however bright
+        (200, 0.31, 0.02, False),  # words with background between them
+        (200, 0.31, 0.0, True),
+        (200, 0.44, 0.005, True),
+        (200, 0.46, 0.0, False),
+        (199, 0.0, 0.0, False),  # weak marks move an outline by as much
+    ],
+)
+def test_a_flank_in_a_shadow_is_neither_blank_nor_written_on(
+    size: int, blank: float, written: float, shadow: bool
+) -> None:
+    pixels, taken = np.zeros((100, 100), np.uint8), np.zeros((100, 100), bool)
+    taken.ravel()[4000 : 4000 + size] = True
+    levels = np.full(size, 20, np.uint8)
+    levels[: round(blank * size)] = 0
+    levels[size - round(written * size) :] = 200
+    pixels[taken] = levels
+    assert in_shadow(pixels, taken) is shadow
+
+
+def test_a_second_outline_that_cuts_off_a_flank_in_a_shadow_is_not_taken() -> None:
+    """The left flank fades in a shadow, and a mark stands beside the right one: the second search loses the left."""
+    pixels, truth = draw_sector(256, 256, 0.6, (-20.0, 128.0), (45.0, 235.0))
+    column = np.arange(256)
+    shadowed = (pixels * np.where(column < 110, 0.12, 1.0)).astype(np.uint8)
+    first, _ = fan_module._find_clean(shadowed)
+    assert first.sector is not None
+    cut = dataclasses.replace(first.sector, left=(-0.25, 110.0))
+    marks = Marks(np.zeros((64, 64), bool), 4, plain=True, hanging=False)
+    marks.cells[30, 60] = True
+    with (
+        patch.object(fan_module, "_find_clean", lambda _: (first, marks)),
+        patch.object(fan_module, "find_crowded", lambda _: (cut, 0.95)),
+    ):
+        found = find_fan(shadowed)
+        found_without_shadow = find_fan(np.where(cut.mask(256, 256), shadowed, 0).astype(np.uint8))
+    assert found.sector == first.sector
+    assert found_without_shadow.sector == cut
+
+
 def test_where_the_outline_stays_in_doubt_more_is_cut_off_for_writing_and_no_more_for_dark_tissue() -> None:
     """A word melted into the outline, and no second opinion."""
     pixels, truth = draw_sector(256, 256, 0.6, (-20.0, 128.0), (45.0, 235.0))
@@ -159,4 +203,5 @@ def test_tissue_that_a_tight_outline_cut_off_is_no_mark() -> None:
         patch.object(fan_module, "_find_clean", lambda _: found),
         patch.object(fan_module, "find_crowded", lambda _: (beside, 0.95)),
     ):
-        assert find_fan(pixels) == Fan(256, 256, 0.95, beside)
+        blank_around = np.where(beside.mask(256, 256), pixels, 0).astype(np.uint8)
+        assert find_fan(blank_around) == Fan(256, 256, 0.95, beside)

@@ -7,10 +7,11 @@ import hashlib
 import numpy as np
 import pytest
 
+from benchmarks.fan_material import MarkedPicture, crowd
 from fibrokd.data.fan import mask_box
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.preprocess import PreprocessSpec, as_network_input, letterbox, preprocess
-from tests.data.sectors import MarkedPicture, crowd, draw_sector
+from tests.data.sectors import draw_sector
 
 
 def golden_picture() -> np.ndarray:
