@@ -124,7 +124,7 @@ def make_material(
         workers: Processes.
         pictures: Also write every picture as PNG into ``folder/pictures``, named ``<patient>_<kind>.png``.
     """
-    code = hashlib.sha256(Path(fingerprint.__code__.co_filename).read_bytes()).hexdigest()[:12]
+    code = _code_digest()
     kept = folder / f"{patients}_{every}_{difficulty}_{code}_{int(pictures)}.npz"
     copied = np.arange(0, patients, every)
     if not kept.is_file():
@@ -207,6 +207,13 @@ def moved_alike(fingerprints: Int8[np.ndarray, "N L"]) -> float:
     turned = values.reshape(-1, SIDE, SIDE)[:, :, ::-1].reshape(values.shape)
     other = [moved(fingerprints[:50], move).astype(np.float64) for move in range(1, MOVES)]
     return max(float((np.einsum("nl,nl->n", one, two) / power).max()) for two in other for one in (values, turned))
+
+
+def _code_digest() -> str:
+    """Digest of the code that decides what a fingerprint is, so that fingerprints of other code are made anew."""
+    folder = Path(fingerprint.__code__.co_filename).parent
+    files = [folder / "fingerprint.py", folder / "sector.py", *sorted(folder.glob("fan*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _moves(patients: int, rendered: int) -> Iterator[tuple[int, Int[np.ndarray, " R"]]]:

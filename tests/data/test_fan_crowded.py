@@ -194,7 +194,9 @@ def test_the_mirror_image_has_the_mirrored_fan(
         seed,
     )
     picture = crowd(pixels, truth, seed, (kind,))
-    mirror = MarkedPicture(np.ascontiguousarray(picture.pixels[:, ::-1]), truth[:, ::-1], picture.marks[:, ::-1])
+    mirror = MarkedPicture(
+        np.ascontiguousarray(picture.pixels[:, ::-1]), truth[:, ::-1], picture.marks[:, ::-1], picture.letters[:, ::-1]
+    )
     fan, other = in_outline(picture), in_outline(mirror)
     assert fan.confidence >= 0.9
     assert overlap(fan.mask, truth) >= 0.95

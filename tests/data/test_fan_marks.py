@@ -125,7 +125,7 @@ def test_a_flank_in_a_shadow_is_neither_blank_nor_written_on(
 
 def test_a_second_outline_that_cuts_off_a_flank_in_a_shadow_is_not_taken() -> None:
     """The left flank fades in a shadow, and a mark stands beside the right one: the second search loses the left."""
-    pixels, truth = draw_sector(256, 256, 0.6, (-20.0, 128.0), (45.0, 235.0))
+    pixels, _ = draw_sector(256, 256, 0.6, (-20.0, 128.0), (45.0, 235.0))
     column = np.arange(256)
     shadowed = (pixels * np.where(column < 110, 0.12, 1.0)).astype(np.uint8)
     first, _ = fan_module._find_clean(shadowed)
