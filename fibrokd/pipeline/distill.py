@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from fibrokd.training.objective import SupervisedConfig
 from fibrokd.training.produce import OUTPUTS, Lesson, produce_network, refuse_unfit, supervised_term
 from fibrokd.training.runtime import accelerator
 from fibrokd.training.settings import TrainConfig
+from fibrokd.training.teacher_noise import Corruption, TeacherNoise
 from fibrokd.training.teachers import LiveTeacher, TeacherSource, check_competence
 
 
@@ -60,6 +62,8 @@ class DistillConfig(StudentPlan):
     """Folder of a finished network, a teacher or a student: it then answers online; several as above."""
     minimum_balanced_accuracy: float | None = None
     """Refuse a live teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
+    teacher_noise: TeacherNoise = TeacherNoise()
+    """Make the teacher wrong about a share of the training images: for experiments on methods that distrust it."""
 
 
 def run(config: DistillConfig, out: Path) -> Record:
@@ -87,14 +91,17 @@ def run(config: DistillConfig, out: Path) -> Record:
         return step.record
     part = select(prepared, config.selection)
     images = TrainingImages.of(part, config.views)
+    noise = config.teacher_noise
+    corruption = Corruption.of(noise, images.image_ids, config.views.variants) if noise.share else None
     sources: list[TeacherSource] = []
     for folder in books:
         book = Book.open(folder, images, prepared, config.train.epochs, wrap=config.wrap_book)
         images = book.training_images(images)
-        sources.append(book)
+        sources.append(replace(book, corruption=corruption))
     for folder in teachers:
         teacher = LiveTeacher.open(folder, prepared, accelerator().device, open_network)
         check_competence(teacher, prepared, config.minimum_balanced_accuracy)
+        teacher.corruption = corruption
         sources.append(teacher)
     shop = Workshop(
         stages=len(part.scale),

@@ -115,6 +115,7 @@ def train_cell(bench: Bench, cell: Cell) -> None:
         prepared=bench.prepared.folder,
         views=cell.views,
         minimum_balanced_accuracy=bench.config.minimum_balanced_accuracy,
+        teacher_noise=cell.teacher_noise,
     )
     started = time.perf_counter()
     record = distill.run(config, folder)

@@ -18,6 +18,7 @@ from fibrokd.pipeline.teach import TeacherPlan
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import BookConfig
 from fibrokd.training.networks import BackboneName
+from fibrokd.training.teacher_noise import TeacherNoise
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 """Names of arms and teachers: they become names of folders."""
@@ -40,6 +41,9 @@ class Arm(Config):
 
     views: dict[str, Any] = Field(default_factory=dict)
     """Changes of the study's views."""
+
+    teacher_noise: TeacherNoise = TeacherNoise()
+    """Share of the training images about which its teachers are made to answer wrongly."""
 
     backbones: tuple[BackboneName, ...] | None = None
     """Backbones of this arm, where they are not the study's."""
@@ -130,6 +134,7 @@ class Cell:
         views: Its views.
         teachers: Names of its teachers.
         online: They answer online.
+        teacher_noise: How often they are made to be wrong.
     """
 
     arm: str
@@ -140,6 +145,7 @@ class Cell:
     views: ViewSpec
     teachers: tuple[str, ...]
     online: bool
+    teacher_noise: TeacherNoise
 
     @property
     def name(self) -> str:
@@ -153,8 +159,11 @@ class Cell:
             config: The study.
             prepared: Digest of the prepared folder.
         """
+        # What was added later is part of it only where it is used, so that earlier results stay valid.
+        noise = {"teacher_noise": self.teacher_noise.as_json()} if self.teacher_noise.share else {}
         return digest_json(
             {
+                **noise,
                 "plan": self.plan.as_json(),
                 "views": self.views.as_json(),
                 "teachers": {name: config.teachers[name].as_json() for name in self.teachers},
@@ -184,8 +193,18 @@ def _cell(config: StudyConfig, arm: str, backbone: str, fraction: float, seed: i
         }
     )
     spec = METHODS[plan.method.kind]
-    online = config.arms[arm].online or not spec.cacheable
-    return Cell(arm, backbone, fraction, seed, plan, config.views_of(arm), config.teachers_of(arm), online)
+    settings = config.arms[arm]
+    return Cell(
+        arm,
+        backbone,
+        fraction,
+        seed,
+        plan,
+        config.views_of(arm),
+        config.teachers_of(arm),
+        online=settings.online or not spec.cacheable,
+        teacher_noise=settings.teacher_noise,
+    )
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

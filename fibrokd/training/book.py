@@ -42,6 +42,7 @@ from fibrokd.training.dropout import Thinning, passes
 from fibrokd.training.ledger import measured
 from fibrokd.training.signals import LOGITS, UNCERTAINTY, TeacherSignal
 from fibrokd.training.stores import answers, assemble, known_stores, part_file, store_file, unpack
+from fibrokd.training.teacher_noise import Corruption
 from fibrokd.training.teachers import LiveTeacher
 
 PARTS = "parts"
@@ -147,6 +148,7 @@ class Book:
         wrap: Read a trajectory again from its start when it ends.
         stores: What it holds beside logits, memory-mapped, by name.
         thinning: Dropout masks behind ``uncertainty``.
+        corruption: Which of its answers are made wrong when they are read; None: none.
     """
 
     logits: Float16[np.ndarray, "V N K"]
@@ -155,6 +157,7 @@ class Book:
     wrap: bool = False
     stores: Mapping[str, Float16[np.ndarray, "V N D"]] = field(default_factory=dict)
     thinning: Thinning | None = None
+    corruption: Corruption | None = None
 
     @classmethod
     def open(cls, folder: Path, images: TrainingImages, prepared: Prepared, epochs: int, wrap: bool = False) -> Book:
@@ -220,10 +223,11 @@ class Book:
         device = batch.lam.device
         own = self._read(self.logits, view, batch.index).to(device)
         extras = {name: self._read(self.stores[name], view, batch.index).to(device) for name in needs - {LOGITS}}
-        if self.mode == "trajectory":
-            return unpack(TeacherSignal(own), extras)
-        partner = self._read(self.logits, view, batch.partner_index).to(device)
-        return unpack(TeacherSignal(own, partner, batch.lam), extras)
+        partner, lam = None, None
+        if self.mode != "trajectory":
+            partner, lam = self._read(self.logits, view, batch.partner_index).to(device), batch.lam
+        told = unpack(TeacherSignal(own, partner, lam), extras)
+        return told if self.corruption is None else self.corruption.applied(told, batch.index, batch.partner_index)
 
     @staticmethod
     def _read(stored: Float16[np.ndarray, "V N D"], view: int, index: torch.Tensor) -> torch.Tensor:

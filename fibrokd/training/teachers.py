@@ -35,6 +35,7 @@ from fibrokd.training.signals import (
     TeacherSignal,
     Uncertainty,
 )
+from fibrokd.training.teacher_noise import Corruption
 
 LIVE_CAPS = frozenset({LOGITS, POOLED, UNCERTAINTY} | {GAPS + tap for tap in TAPS} | {MAPS + tap for tap in TAPS})
 """What a network that answers online can be asked for."""
@@ -73,7 +74,10 @@ class LiveTeacher:
     Attributes:
         forwards: Number of images that went through the network so far, once for every mask where the masks need it.
         seen: Identifiers of the images that it was trained on; None where that is not known.
+        corruption: Which of its answers are made wrong; None: none.
     """
+
+    corruption: Corruption | None = None
 
     def __init__(
         self, network: nn.Module, runtime: Runtime, device: torch.device, thinning: Thinning | None = None
@@ -135,11 +139,13 @@ class LiveTeacher:
         images = batch.images.to(self.device).contiguous(memory_format=self.runtime.layout)
         # Whoever trains the network elsewhere (peers that teach each other) finds it as it was.
         with evaluating(self.network), self.runtime.computing(self.device):
-            if UNCERTAINTY not in needs:
-                return self._tell(images, needs)
-            logits, uncertainty = self._uncertain(images)
-            others = needs - {LOGITS, UNCERTAINTY}
-            told = self._tell(images, others) if others else TeacherSignal(logits)
+            told = self._uncertainly(images, needs) if UNCERTAINTY in needs else self._tell(images, needs)
+        return told if self.corruption is None else self.corruption.applied(told, batch.index, batch.partner_index)
+
+    def _uncertainly(self, images: Tensor, needs: frozenset[str]) -> TeacherSignal:
+        logits, uncertainty = self._uncertain(images)
+        others = needs - {LOGITS, UNCERTAINTY}
+        told = self._tell(images, others) if others else TeacherSignal(logits)
         return replace(told, logits=logits, uncertainty=uncertainty)
 
     def _tell(self, images: Tensor, needs: frozenset[str]) -> TeacherSignal:

@@ -155,3 +155,18 @@ def test_what_is_wrong_with_an_arm_is_said_before_anything_is_trained(prepared, 
 def test_the_smoke_configuration_loads():
     config = load_config(Path("configs/study/smoke.yaml"), StudyConfig)
     assert list(config.arms) == ["none", "kd"]
+
+
+def test_a_teacher_made_wrong_is_as_wrong_from_a_book_as_online(prepared, done, tmp_path):
+    noisy = {"student": {"method": {"kind": "kd"}}, "teacher_noise": {"share": 0.5}}
+    document = study.run(
+        settings(prepared, seeds=[0], arms={"kd": noisy, "online": noisy | {"online": True}}), tmp_path
+    )
+    book, online = (row["metrics"]["log_loss"]["value"] for row in document["rows"])
+    assert online == pytest.approx(book, abs=2e-3)
+    undisturbed = read_json(done / "results" / "kd-tiny-f1-s0.json")
+    disturbed = read_json(tmp_path / "results" / "kd-tiny-f1-s0.json")
+    assert disturbed["identity"] != undisturbed["identity"]
+    assert disturbed["inputs"] == undisturbed["inputs"]  # the same teacher and book
+    answers = "results/kd-tiny-f1-s0.csv.gz"
+    assert digest_file(tmp_path / answers) != digest_file(done / answers)
