@@ -48,10 +48,15 @@ class Bench:
     prepared: Prepared
     out: Path
 
+    @property
+    def shared(self) -> Path:
+        """Folder of teachers and books."""
+        return self.config.shared or self.out
+
     def teacher(self, name: str, selection: Selection) -> Path:
         """Train a teacher on a share of the patients, unless that was done; waits for another process that does."""
         part = Selection(fraction=selection.fraction, seed=selection.seed)
-        folder = self.out / "teachers" / f"{name}-f{selection.fraction:g}"
+        folder = self.shared / "teachers" / f"{name}-f{selection.fraction:g}"
         plan = self.config.teachers[name].model_copy(update={"selection": part})
         views = self.config.views.model_copy(update={"seed": self.config.views.seed + 1, "joint": None})
         settings = {field: getattr(plan, field) for field in type(plan).model_fields}
@@ -68,7 +73,7 @@ class Bench:
         key = digest_json(
             {"views": cell.views.as_json(), "selection": cell.plan.selection.as_json(), "book": form.as_json()}
         )
-        folder = self.out / "books" / f"{name}-{key[:12]}"
+        folder = self.shared / "books" / f"{name}-{key[:12]}"
         config = write_book.WriteBookConfig(
             prepared=self.prepared.folder,
             teacher=teacher,

@@ -77,6 +77,9 @@ class StudyConfig(Config):
     """Refuse a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
     bootstrap: BootstrapConfig = BootstrapConfig()
     """How intervals are made."""
+    shared: Path | None = None
+    """Folder for teachers and books, which several studies can share; by default that of the study. No part of any
+    identity."""
     keep_weights: bool = False
     """Keep the run folders of finished cells; otherwise their predictions and figures are all that stays."""
     minutes: Annotated[float, Field(gt=0)] | None = None
