@@ -44,8 +44,8 @@ class IngestJob:
         limits: What the file may cost.
         frames: Which frames of a cine to take.
         secret: Key of the stand-ins for identifiers; ``None`` for generated data.
-        without_fan: Whether to ``refuse`` or ``keep`` a frame of which nothing was blackened, for want of a confident
-            fan and a declared tissue box, or because no fan was looked for: whatever is burned in would be kept.
+        without_fan: Whether to ``refuse`` or ``keep`` a frame in which something may be burned in beside the tissue,
+            for want of a confident fan and of a declared tissue box that tissue fills, or because no fan was looked for.
     """
 
     root: Path
@@ -163,7 +163,7 @@ def _ingested(job: IngestJob, data: bytes) -> IngestResult:
     for image in decoding.images:
         done = preprocess(image, job.preprocess)
         if job.without_fan == "refuse" and not done.cropped:
-            detail = "no fan accepted and no tissue box declared: what is burned in cannot be cut off"
+            detail = "no fan accepted, no declared tissue box that tissue fills: what is burned in cannot be cut off"
             refusals.append(Refusal(path, image.frame, "no_fan", detail, image.part))
             continue
         frames.append(_frame(image, done, digest, job, decoding.notes))

@@ -53,7 +53,7 @@ MANIFEST_COLUMNS = (
     "height",  # decoded rows
     "width",  # decoded columns
     "fan_confidence",  # 0 … 1
-    "cropped",  # 1 where only the fan, or the tissue box the file declares, was kept; 0 where the whole frame was
+    "cropped",  # 1 where only the fan, or a declared tissue box that tissue fills, was kept; else 0
     "part",  # picture within the frame: 0, or the number of a tissue region where several lie side by side
     "mode",  # how samples were stored: L, RGB, P …, or the DICOM photometric interpretation
     "jpeg_tables",  # which JPEG encoder at which quality: 8 hex of a digest; empty for other formats

@@ -19,6 +19,7 @@ from pydantic import Field
 from fibrokd.config import Config
 from fibrokd.data.fan import Fan, find_fan, mask_box
 from fibrokd.data.images import UltrasoundImage
+from fibrokd.data.tissue_box import is_filled
 
 Box = tuple[int, int, int, int]
 
@@ -47,8 +48,8 @@ class Preprocessed:
         pixels: ``uint8`` [S, S]; 0 outside the accepted area.
         fan_confidence: 0 … 1; 0 where no fan was looked for or found.
         box: (top, left, bottom, right), half-open, of the decoded frame that was kept.
-        cropped: Everything outside the fan, or outside the tissue box that the file declares, is 0; False where the
-            whole frame was kept.
+        cropped: Everything beside the tissue is 0: what lies outside the fan, or outside a declared tissue box that
+            tissue fills from side to side. False where the whole frame was kept, or a box with room for burned-in text.
         fan: What was found in the tissue box, or else in the whole frame, accepted or not; ``None`` where no fan was
             looked for.
         kept: Grey levels of ``box``, black where not accepted: all of the frame that may be looked at from now on.
@@ -66,7 +67,7 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
     """Turn a decoded frame into the network's input.
 
     A tissue box that the file declares bounds the search and the result. Without a confident fan the tissue box
-    is kept, or else the whole frame.
+    is kept, or else the whole frame; whether that cut off what is burned in, ``cropped`` tells.
 
     Args:
         image: One decoded frame.
@@ -76,13 +77,12 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
     whole: Box = (0, 0, height, width)
     if spec.crop == "full":
         kept = _tissue_in_place(image)
-        cropped = image.tissue is not None
+        cropped = image.tissue is not None and is_filled(tissue_of(image))
         return Preprocessed(letterbox(kept, spec.size, _aspect(image)), 0.0, whole, cropped, kept=kept)
     bounds = image.tissue or whole
     inner = tissue_of(image)
     fan = find_fan(inner)
-    kept, box = inner, bounds
-    cropped = image.tissue is not None
+    kept, box, cropped = inner, bounds, False
     if fan.confidence >= spec.min_confidence:
         mask = fan.inner_mask(fan.off_px)  # burned-in text and rulers touch the outline
         if mask.any():
@@ -90,6 +90,8 @@ def preprocess(image: UltrasoundImage, spec: PreprocessSpec) -> Preprocessed:
             kept = inner[top:bottom, left:right] * mask[top:bottom, left:right].view(np.uint8)
             box = (bounds[0] + top, bounds[1] + left, bounds[0] + bottom, bounds[1] + right)
             cropped = True
+    if not cropped:
+        cropped = image.tissue is not None and is_filled(inner)
     return Preprocessed(letterbox(kept, spec.size, _aspect(image)), fan.confidence, box, cropped, fan, kept)
 
 
