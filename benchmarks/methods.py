@@ -3,13 +3,15 @@
 For every method of the catalogue its whole plan is carried out for a few epochs on rendered phantoms, from a book
 where one will do and else from a live ResNet-50, and every training step is timed. Two ratios:
 
-* ``step``: median time of the steps that train the student ÷ that of the student that learns alone;
+* ``step``: median time of the steps that train the student (the network of the plan's last phase), without the first
+  of every phase ÷ that of the student that learns alone;
 * ``plan``: time of all steps of the plan, assistants and teachers that it trains included ÷ the same.
 
-``ratio`` is the largest ``step`` among methods that read logits from a book. Timings are taken in one process, one
-method after the other, and the student alone again after every one: only ratios mean anything.
+``ratio`` is the largest ``step`` among methods that read a book. Timings are taken in one process, one
+method after the other, and the student alone again after every one: only ratios mean anything. Every student tells all
+stages apart; ``ccd`` shows two views of every image, so that its batch of 32 images has 64 rows.
 
-Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 2] [--methods kd,vam,…]``
+Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 3] [--methods kd,vam,…]``
 """
 
 from __future__ import annotations
@@ -21,30 +23,32 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.training_material import STAGES, rendered_images
 from fibrokd.config import load_config
 from fibrokd.methods import METHODS
-from fibrokd.pipeline.distill import StudentPlan
+from fibrokd.pipeline.distill import DistillConfig, StudentPlan
 from fibrokd.training import loop
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.carry_out import carry_out
-from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.dataset import Batch, TrainingImages
 from fibrokd.training.joint import JointSpec
 from fibrokd.training.method import MethodSpec, Workshop
 from fibrokd.training.networks import build
-from fibrokd.training.objective import SupervisedTerm, class_weights
+from fibrokd.training.objective import Moment, SupervisedTerm, class_weights
 from fibrokd.training.runtime import Runtime, RuntimeConfig
 from fibrokd.training.settings import TrainConfig
 from fibrokd.training.signals import LOGITS
+from fibrokd.training.stores import answers
 from fibrokd.training.teachers import LiveTeacher, TeacherSource
 
 BACKBONE = "mobilenetv3_small"
@@ -56,86 +60,111 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """What a method needs to get through on pictures that teach nothing."""
 
 
-@dataclass
+class Taken(NamedTuple):
+    """One step: what it trained, whether it was the first of its phase, and its seconds."""
+
+    network: nn.Module
+    first: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Clock:
-    """Seconds of every step, by whether it trains the student.
+    """Seconds of a plan.
 
     Attributes:
-        student: Of steps that train a network of the student's backbone.
-        others: Of all other steps.
+        step: Median of the steps that train the student, without the first of every phase.
+        plan: Sum of all steps.
     """
 
-    student: list[float] = field(default_factory=list)
-    others: list[float] = field(default_factory=list)
-
-    @property
-    def total(self) -> float:
-        """Seconds of all steps."""
-        return sum(self.student) + sum(self.others)
+    step: float
+    plan: float
 
 
 @contextmanager
-def timed(clock: Clock, student_parameters: int) -> Iterator[None]:
-    """Time every step of every phase; the first of a phase is warm-up and not counted for the median."""
+def timed() -> Iterator[list[Taken]]:
+    """Time every step of every phase."""
     whole = loop.Trainer.step
+    taken: list[Taken] = []
+    phase: loop.Trainer | None = None
 
-    def step(self: loop.Trainer, batch: Any, moment: Any) -> dict[str, float]:
+    def step(self: loop.Trainer, batch: Batch, moment: Moment) -> dict[str, float]:
+        nonlocal phase
         started = time.perf_counter()
         parts = whole(self, batch, moment)
-        count = sum(parameter.numel() for parameter in self.trainee.network.parameters())
-        own = 0.5 * student_parameters < count < 2 * student_parameters
-        (clock.student if own else clock.others).append(time.perf_counter() - started)
+        taken.append(Taken(self.trainee.network, self is not phase, time.perf_counter() - started))
+        phase = self
         return parts
 
     loop.Trainer.step = step  # type: ignore[method-assign]  # put back below
     try:
-        yield
+        yield taken
     finally:
         loop.Trainer.step = whole  # type: ignore[method-assign]  # as it was
 
 
-def measure(kind: str, arguments: argparse.Namespace, teacher: LiveTeacher) -> Clock:
-    """Carry out the plan of a method and return its step times."""
-    spec = METHODS[kind]
+def settings(kind: str, arguments: argparse.Namespace) -> DistillConfig:
+    """Return the settings of a method's student, after checking that its plan fits the budget.
+
+    Raises:
+        ConfigError: It does not.
+    """
     plan = load_config(Path("configs/methods") / f"{kind}.yaml", StudentPlan)
-    method = plan.method.model_copy(update=SETTINGS.get(kind, {}))
     views = ViewSpec(joint=JointSpec() if kind == "ccd" else None)
-    images = rendered_images(arguments.images, arguments.side, views)
-    runtime = RuntimeConfig(precision=arguments.precision, memory_format="channels_last")
     train = TrainConfig(
         epochs=arguments.epochs,
-        batch_size=64 if kind == "ccd" else 32,
+        batch_size=32 * views.variants,
         early_stopping=None,
         keep="last",
-        runtime=runtime,
+        runtime=RuntimeConfig(precision=arguments.precision, memory_format="channels_last"),
     )
-    supervised = plan.supervised
+    config = DistillConfig(
+        prepared=Path(),  # not looked at
+        backbone=BACKBONE,
+        method=plan.method.model_copy(update=SETTINGS.get(kind, {})),
+        selection=plan.selection,
+        supervised=plan.supervised,
+        train=train,
+        views=views,
+    )
+    METHODS[kind].check(config.method, config)
+    return config
+
+
+def measure(kind: str, arguments: argparse.Namespace, teacher: LiveTeacher) -> Clock:
+    """Carry out the plan of a method and return its times."""
+    spec, config = METHODS[kind], settings(kind, arguments)
+    images = rendered_images(arguments.images, arguments.side, config.views)
     shop = Workshop(
         stages=STAGES,
         label_space=tuple(range(STAGES)),
         backbone=BACKBONE,
-        supervised=SupervisedTerm(supervised, class_weights(images.stages, STAGES, "balanced")),
+        supervised=SupervisedTerm(config.supervised, class_weights(images.stages, STAGES, "balanced")),
         images=images,
-        train=train,
+        train=config.train,
         new_network=lambda backbone, seed: build(backbone, STAGES, False, None, seed),
         teachers=tuple(_sources(spec, images, teacher, arguments.epochs)),
         device=torch.device("cpu"),
     )
-    clock = Clock()
     prepared: Any = SimpleNamespace(rows=lambda _: np.arange(8), pixels=images.pixels, stages=images.stages)
-    alone = sum(parameter.numel() for parameter in shop.student().parameters())
-    with timed(clock, alone), tempfile.TemporaryDirectory() as folder:
-        carry_out(Path(folder), prepared, images, spec.plan(method, shop))
-    return clock
+    with timed() as taken, tempfile.TemporaryDirectory(prefix=f"{kind}_") as folder:
+        student = carry_out(Path(folder), prepared, images, spec.plan(config.method, shop)).network
+    own = [step.seconds for step in taken if step.network is student and not step.first]
+    return Clock(statistics.median(own), sum(step.seconds for step in taken))
 
 
 def _sources(spec: MethodSpec, images: TrainingImages, teacher: LiveTeacher, epochs: int) -> list[TeacherSource]:
     least = spec.teachers[0]
-    if spec.cacheable and spec.needs == {LOGITS}:
-        random = np.random.default_rng(0)
-        logits = random.normal(size=(epochs, len(images), STAGES)).astype(np.float16)
-        return [Book(logits, "trajectory", "", wrap=True) for _ in range(least)]
-    return [teacher] * least
+    return [_book(spec, images, teacher, epochs) if spec.cacheable else teacher] * least
+
+
+def _book(spec: MethodSpec, images: TrainingImages, teacher: LiveTeacher, epochs: int) -> Book:
+    """Make a book of random logits, and of the teacher's answers to one batch over and over beside them."""
+    told = answers(teacher, next(images.batches(0, 2 * images.views.variants)), sorted(spec.needs - {LOGITS}))
+    shape = epochs, len(images)
+    stores = {name: np.resize(rows, (*shape, rows.shape[1])).astype(np.float16) for name, rows in told.items()}
+    stores[LOGITS] = np.random.default_rng(0).normal(size=(*shape, STAGES)).astype(np.float16)
+    return Book(stores.pop(LOGITS), "trajectory", "", wrap=True, stores=stores)
 
 
 def main() -> None:
@@ -143,20 +172,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=3, help="some plans need three")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--methods", default=",".join(kind for kind in METHODS if kind not in LEFT_OUT))
     arguments = parser.parse_args()
+    kinds = arguments.methods.split(",")
+    for kind in kinds:  # before any is timed
+        settings(kind, arguments)
     teacher = LiveTeacher(
         build("resnet50", STAGES, False, None, 0), Runtime(arguments.precision, "channels_last"), torch.device("cpu")
     )
     measure("none", arguments, teacher)  # warm-up
     found: dict[str, Any] = {}
-    for kind in arguments.methods.split(","):
+    for kind in kinds:
         clock, alone = measure(kind, arguments, teacher), measure("none", arguments, teacher)
-        step = statistics.median(clock.student) / statistics.median(alone.student)
-        cached = METHODS[kind].cacheable and METHODS[kind].needs == {LOGITS}
-        found[kind] = {"step": round(step, 3), "plan": round(clock.total / alone.total, 2), "from_book": cached}
+        found[kind] = {
+            "step": round(clock.step / alone.step, 3),
+            "plan": round(clock.plan / alone.plan, 2),
+            "from_book": METHODS[kind].cacheable,
+        }
         print(json.dumps({kind: found[kind]}), flush=True)
     cacheable = [entry["step"] for entry in found.values() if entry["from_book"]]
     print(json.dumps({"ratio": max(cacheable, default=None), "side": arguments.side, "methods": found}))

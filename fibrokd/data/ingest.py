@@ -45,7 +45,7 @@ class IngestJob:
         frames: Which frames of a cine to take.
         secret: Key of the stand-ins for identifiers; ``None`` for generated data.
         without_fan: Whether to ``refuse`` or ``keep`` a frame in which something may be burned in beside the tissue,
-            for want of a confident fan and of a declared tissue box that tissue fills, or because no fan was looked for.
+            for want of a confident fan and of a declared box that tissue fills, or because no fan was looked for.
     """
 
     root: Path
