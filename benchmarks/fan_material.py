@@ -61,9 +61,7 @@ class _Canvas:
     away: np.ndarray  # pixels to the fan
     scale: int  # pixels per font pixel
 
-    def stamp(
-        self, stamp: np.ndarray, gap: float, towards: str, random: np.random.Generator, letter: int = 0
-    ) -> None:
+    def stamp(self, stamp: np.ndarray, gap: float, towards: str, random: np.random.Generator, letter: int = 0) -> None:
         """Slide a stamp (0 is clear) towards the fan until ``gap`` pixels are left, and press it on.
 
         Where it is text, ``letter`` is the width of a letter.

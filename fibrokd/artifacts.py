@@ -16,7 +16,7 @@ import resource
 import subprocess
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,16 +104,27 @@ class StepRun:
 
 
 def begin(
-    folder: Path, step: str, config: Mapping[str, Any], inputs: Mapping[str, str], exclusive: bool = True
+    folder: Path,
+    step: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    exclusive: bool = True,
+    replaceable: Collection[str] = (),
 ) -> StepRun:
     """Open ``folder`` for a step: new, resumable, or already finished with the same identity.
+
+    A folder in which the same step was stopped before it made anything is begun anew, whatever is asked for now: an
+    error that names a remedy would otherwise forbid it.
 
     Args:
         folder: Run folder; created if missing.
         step: Name of the step.
         config: Resolved configuration as JSON data, without input paths.
         inputs: Digests of the inputs by name.
-        exclusive: Keep other processes out; False for the helpers of a process that holds the folder already.
+        exclusive: Keep other processes out; False for the helpers of a process that holds the folder already, which
+            begin nothing anew.
+        replaceable: Names right below the folder of what a stopped attempt may leave without having made anything;
+            the step itself decides what of it still holds.
 
     Raises:
         ArtifactError: The folder holds something else, was made with another configuration or other inputs, or
@@ -126,15 +137,16 @@ def begin(
         _sweep(folder)
     if (folder / RECORD).exists():
         found = read_record(folder)
-        if found.identity != wanted.identity:
+        if found.identity == wanted.identity:
+            if found.finished:
+                check_outputs(folder, found)
+            return StepRun(folder, found, resumed=not found.finished, started=time.perf_counter(), lock=lock)
+        if not exclusive or found.step != step or found.finished or _made(folder, replaceable):
             raise ArtifactError(
                 f"{folder} was made by another run ({_difference(found, wanted)}).",
                 "Choose another OUT, or move this folder away; nothing is overwritten.",
             )
-        if found.finished:
-            check_outputs(folder, found)
-        return StepRun(folder, found, resumed=not found.finished, started=time.perf_counter(), lock=lock)
-    if any(folder.iterdir()):
+    elif any(folder.iterdir()):
         raise ArtifactError(
             f"Expected {folder} to be empty or a {step} run folder, found other files without a {RECORD}.",
             "Choose another OUT; nothing is overwritten.",
@@ -213,6 +225,17 @@ def _sweep(folder: Path) -> None:
     """Remove half-written files of an attempt that was killed."""
     for leftover in folder.rglob(f"{TEMPORARY}*"):
         leftover.unlink(missing_ok=True)
+
+
+def _made(folder: Path, replaceable: Collection[str]) -> bool:
+    """Whether the folder holds a file that is neither its record nor may be replaced."""
+    kept = {RECORD, *replaceable}
+    others = [item for item in folder.iterdir() if item.name not in kept]
+    return any(not item.is_dir() or item.is_symlink() or any(_files(item)) for item in others)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (item for item in folder.rglob("*") if not item.is_dir() or item.is_symlink())
 
 
 def _write_record(folder: Path, record: Record) -> None:

@@ -20,28 +20,68 @@ from fibrokd.errors import ConfigError, FibroKDError
 
 
 class Step(NamedTuple):
-    """A step as the command line offers it."""
+    """A step as the command line offers it; ``start`` says which configuration to begin with."""
 
     module: str
     config: str
     help: str
+    start: str
     several_processes: bool = False
 
 
 STEPS = {
-    "run": Step("run", "RunConfig", "One configuration through all steps; finished steps are not redone."),
-    "phantom": Step("phantom", "PhantomConfig", "Render a synthetic cohort whose truth is known."),
-    "prepare": Step("prepare", "PrepareConfig", "Read images, group them, split them, and judge whether they leak."),
-    "teach": Step("teach", "TeachConfig", "Train a teacher.", several_processes=True),
-    "write-book": Step("write_book", "WriteBookConfig", "Let the teacher answer every training view once."),
+    "run": Step(
+        "run",
+        "RunConfig",
+        "One configuration through all steps; finished steps are not redone.",
+        "such as configs/demo.yaml or configs/paper.yaml",
+    ),
+    "phantom": Step(
+        "phantom",
+        "PhantomConfig",
+        "Render a synthetic cohort whose truth is known.",
+        "such as configs/phantom/medium.yaml",
+    ),
+    "prepare": Step(
+        "prepare",
+        "PrepareConfig",
+        "Read images, group them, split them, and judge whether they leak.",
+        "such as configs/prepare/own_folder.yaml, configs/prepare/own_table.yaml or configs/prepare/dicom.yaml",
+    ),
+    "teach": Step(
+        "teach", "TeachConfig", "Train a teacher.", "such as configs/steps/teach.yaml", several_processes=True
+    ),
+    "write-book": Step(
+        "write_book",
+        "WriteBookConfig",
+        "Let the teacher answer every training view once.",
+        "such as configs/steps/write_book.yaml",
+    ),
     "compare-views": Step(
-        "compare_views", "CompareViewsConfig", "How steady a teacher is under different augmentation policies."
+        "compare_views",
+        "CompareViewsConfig",
+        "How steady a teacher is under different augmentation policies.",
+        "with two keys, prepared and teacher: folders that those steps wrote",
     ),
     "distill": Step(
-        "distill", "DistillConfig", "Train a student from a book, a live teacher, or neither.", several_processes=True
+        "distill",
+        "DistillConfig",
+        "Train a student from a book, a live teacher, or neither.",
+        "such as configs/steps/distill.yaml",
+        several_processes=True,
     ),
-    "assess": Step("assess", "AssessConfig", "Predict held-out patients; write metrics and the report."),
-    "release": Step("release", "ReleaseConfig", "Export a student, prove parity, and write a bundle."),
+    "assess": Step(
+        "assess",
+        "AssessConfig",
+        "Predict held-out patients; write metrics and the report.",
+        "such as configs/steps/assess.yaml",
+    ),
+    "release": Step(
+        "release",
+        "ReleaseConfig",
+        "Export a student, prove parity, and write a bundle.",
+        "such as configs/steps/release.yaml",
+    ),
 }
 
 cli = typer.Typer(
@@ -56,7 +96,7 @@ cli = typer.Typer(
 
 def _add_step(name: str, step: Step) -> None:
     def command(
-        config: Annotated[Path, typer.Argument(help="YAML file; see configs/.", show_default=False)],
+        config: Annotated[Path, typer.Argument(help="YAML file, see above.", show_default=False)],
         out: Annotated[Path, typer.Argument(help="Folder to write: new, or one to resume.", show_default=False)],
         overrides: Annotated[
             list[str] | None, typer.Option("--set", help="Override one key: --set a.b=value. Repeatable.")
@@ -72,7 +112,7 @@ def _add_step(name: str, step: Step) -> None:
         module = importlib.import_module(f"fibrokd.pipeline.{step.module}")
         module.run(load_config(config, getattr(module, step.config), overrides or ()), out)
 
-    cli.command(name, help=step.help)(command)
+    cli.command(name, help=f"{step.help}\n\nCONFIG is a YAML file {step.start}.", short_help=step.help)(command)
 
 
 for _name, _step in STEPS.items():
@@ -115,7 +155,7 @@ def bedside(
 
 @cli.command()
 def study(
-    config: Annotated[Path, typer.Argument(help="YAML file; see configs/study/.", show_default=False)],
+    config: Annotated[Path, typer.Argument(help="YAML file, such as configs/study/smoke.yaml.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder of the study: new, or one to go on with.", show_default=False)],
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override one key: --set a.b=value. Repeatable.")
@@ -124,6 +164,7 @@ def study(
         Path | None, typer.Option(help="Folder with results of this study; they are not trained again.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="Begin no further cell after so many minutes.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try cells again that failed before.")] = False,
 ) -> None:
     """Compare methods over students, seeds and training fractions; teachers and books are shared."""
     from fibrokd.config import load_config
@@ -133,6 +174,7 @@ def study(
     changes = list(overrides or [])
     changes += [f"resume_from={json.dumps(str(resume_from))}"] if resume_from is not None else []
     changes += [f"minutes={minutes}"] if minutes is not None else []
+    changes += ["retry_failed=true"] if retry_failed else []
     command.run(load_config(config, StudyConfig, changes), out)
 
 

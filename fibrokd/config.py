@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -69,10 +70,10 @@ def parse_config(data: Mapping[str, Any], kind: type[C], source: str = "configur
     try:
         return kind.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        lines = [_problem(item) for item in error.errors(include_url=False)]
+        lines = [_problem(item, kind) for item in error.errors(include_url=False)]
         raise ConfigError(
             f"{source} has {len(lines)} problem(s): " + "; ".join(lines),
-            "Correct these keys; `fibrokd STEP --help` names the configuration files to start from.",
+            "Correct these keys; `fibrokd STEP --help` names configuration files to start from.",
         ) from error
 
 
@@ -122,12 +123,56 @@ def _assign(node: Any, parts: list[str], value: Any, override: str) -> None:
             node = node[key]
 
 
-def _problem(item: Any) -> str:
+def _problem(item: Any, kind: type[Config]) -> str:
     where = ".".join(str(part) for part in item["loc"]) or "(top level)"
     if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
+        return f"{where}: unknown key, {_nearest(str(item['loc'][-1]), _known_keys(kind, item['loc'][:-1]))}"
     found = "" if item["type"] == "missing" else f" (found {item['input']!r})"
     return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}{found[:120]}"
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    """Say which of the known (dotted) keys may be meant, or all that are known at that place."""
+    leaves: dict[str, str] = {}
+    for name in known:
+        leaves.setdefault(name.rpartition(".")[2], name)  # keys of the place itself come first
+    near = get_close_matches(key, list(leaves), n=1)
+    if near:
+        return f"did you mean {leaves[near[0]]}?"
+    return f"known here: {', '.join(name for name in known if '.' not in name)}"
+
+
+def _known_keys(kind: type[Config], place: Sequence[str | int]) -> list[str]:
+    """Keys at a place of a configuration, then those one level deeper (``data.root``)."""
+    here = [kind]
+    for part in place:
+        deeper = [found for config in here for found in _configs_under(config, str(part))]
+        tagged = [config for config in here if "kind" in config.model_fields and _has_tag(config, str(part))]
+        here = deeper or tagged or here  # keys of a mapping and places in a list lead nowhere else
+    fields = [name for config in here for name in config.model_fields]
+    below = [
+        f"{name}.{key}"
+        for config in here
+        for name in config.model_fields
+        for found in _configs_under(config, name)
+        for key in found.model_fields
+    ]
+    return list(dict.fromkeys([*fields, *below]))
+
+
+def _configs_under(config: type[Config], name: str) -> list[type[Config]]:
+    """Configuration classes that may stand under a key, within unions and containers too."""
+    return _configs_in(config.model_fields[name].annotation) if name in config.model_fields else []
+
+
+def _configs_in(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _configs_in(part)]
+
+
+def _has_tag(config: type[Config], tag: str) -> bool:
+    return tag in get_args(config.model_fields["kind"].annotation)
 
 
 def _one_line(error: Exception) -> str:

@@ -42,6 +42,40 @@ def test_an_unfinished_folder_is_resumable(tmp_path):
         require(tmp_path / "run", "step")
 
 
+def test_a_folder_whose_step_stopped_before_it_made_anything_is_begun_anew_with_what_is_asked_for_now(tmp_path):
+    begin(tmp_path / "run", "step", {"minimum": 1}, {"input": "0" * 64})
+    (tmp_path / "run" / "checkpoints").mkdir()
+    again = begin(tmp_path / "run", "step", {"minimum": 0}, {"input": "1" * 64})
+    assert not again.resumed
+    assert read_record(tmp_path / "run").config == {"minimum": 0}
+    assert read_record(tmp_path / "run").inputs == {"input": "1" * 64}
+    del again
+    with pytest.raises(ArtifactError, match="'step' instead of 'other'"):
+        begin(tmp_path / "run", "other", {}, {})
+
+
+@pytest.mark.parametrize("left", ["checkpoints/last.bin", "half.npy", ".cache/piece"])
+def test_what_an_unfinished_step_has_made_is_kept_from_another_configuration(tmp_path, left):
+    begin(tmp_path / "run", "step", {"a": 1}, {})
+    (tmp_path / "run" / left).parent.mkdir(exist_ok=True)
+    (tmp_path / "run" / left).write_text("hours of work")
+    with pytest.raises(ArtifactError, match="a: 1 → 2"):
+        begin(tmp_path / "run", "step", {"a": 2}, {})
+    assert begin(tmp_path / "run", "step", {"a": 1}, {}).resumed
+    again = begin(tmp_path / "run", "step", {"a": 2}, {}, replaceable=[left.split("/", maxsplit=1)[0]])
+    assert not again.resumed
+    assert (tmp_path / "run" / left).read_text() == "hours of work"
+
+
+def test_a_folder_at_work_is_not_begun_anew_by_another_process(tmp_path):
+    first = begin(tmp_path / "run", "step", {"a": 1}, {})
+    with pytest.raises(ArtifactError, match="another process"):
+        begin(tmp_path / "run", "step", {"a": 2}, {})
+    with pytest.raises(ArtifactError, match="a: 1 → 2"):
+        begin(tmp_path / "run", "step", {"a": 2}, {}, exclusive=False)
+    assert read_record(first.folder).config == {"a": 1}
+
+
 def test_a_second_process_is_kept_out_until_the_first_has_gone(tmp_path):
     first = begin(tmp_path / "run", "step", {}, {})
     with pytest.raises(ArtifactError, match="another process"):

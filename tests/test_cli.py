@@ -1,8 +1,10 @@
 """The command line: help without torch, errors in two lines, lists for programs."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -28,6 +30,18 @@ def test_every_step_has_help(name):
     result = CliRunner().invoke(cli, [name, "--help"])
     assert result.exit_code == 0
     assert "--set" in result.output
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_help_of_a_step_names_configurations_to_start_from_and_they_exist(name):
+    start = STEPS[name].start
+    named = re.findall(r"configs/[\w/]+\.yaml", start)
+    assert named or name == "compare-views"
+    for path in named:
+        assert (Path(__file__).parents[1] / path).is_file(), path
+    output = " ".join(CliRunner().invoke(cli, [name, "--help"]).output.split())
+    assert start.split()[0] in output
+    assert all(path in output for path in named)
 
 
 def test_an_error_is_two_lines_and_exit_code_2(monkeypatch, capsys, tmp_path):

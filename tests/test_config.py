@@ -1,10 +1,12 @@
 """Configuration: strict, frozen, and every problem in one message."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field
 
 from fibrokd.config import Config, apply_overrides, load_config, parse_config
 from fibrokd.errors import ConfigError
@@ -19,6 +21,23 @@ class Outer(Config):
     count: int
     inner: Inner = Inner()
     root: Path | None = None
+
+
+class Round(Config):
+    kind: Literal["round"] = "round"
+    radius: float = 1.0
+
+
+class Square(Config):
+    kind: Literal["square"] = "square"
+    edge: float = 1.0
+
+
+class Nested(Config):
+    root: Path | None = None
+    shape: Annotated[Round | Square, Field(discriminator="kind")] = Round()
+    inners: dict[str, Inner] | None = None
+    several: tuple[Inner, ...] | None = None
 
 
 def test_yaml_and_overrides_meet_in_one_frozen_object(tmp_path):
@@ -74,3 +93,28 @@ def test_an_override_puts_its_value_where_the_key_says_and_nothing_else_changes(
         node = node[part]
     assert node == value
     assert before == {"z": {"y": 1}}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"rooot": "a"}, "rooot: unknown key, did you mean root?"),
+        ({"rate": 1}, "rate: unknown key, did you mean inners.rate?"),
+        ({"shape": {"kind": "square", "edges": 1}}, "shape.square.edges: unknown key, did you mean edge?"),
+        ({"shape": {"kind": "square", "radius": 1}}, "shape.square.radius: unknown key, known here: kind, edge"),
+        ({"inners": {"a": {"nams": []}}}, "inners.a.nams: unknown key, did you mean names?"),
+        ({"several": [{}, {"rat": 1}]}, "several.1.rat: unknown key, did you mean rate?"),
+        ({"qqq": 1}, "qqq: unknown key, known here: root, shape, inners, several"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_valid_one_or_with_all(data, said):
+    with pytest.raises(ConfigError) as error:
+        parse_config(data, Nested)
+    assert error.value.problem == f"configuration has 1 problem(s): {said}"
+
+
+@given(st.sampled_from(sorted(Nested.model_fields)), st.integers(0, 20), st.sampled_from("xyz"))
+def test_a_key_with_one_letter_too_many_is_recognised(key, place, letter):
+    wrong = key[:place] + letter + key[place:]
+    with pytest.raises(ConfigError, match=rf"{wrong}: unknown key, did you mean {key}\?"):
+        parse_config({wrong: None}, Nested)

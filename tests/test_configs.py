@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 
 from fibrokd.config import load_config
-from fibrokd.pipeline.distill import StudentPlan
+from fibrokd.pipeline.assess import AssessConfig
+from fibrokd.pipeline.distill import DistillConfig, StudentPlan
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
+from fibrokd.pipeline.release import ReleaseConfig
 from fibrokd.pipeline.run import RunConfig
 from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.teach import TeachConfig
+from fibrokd.pipeline.write_book import WriteBookConfig
 
 ROOT = Path(__file__).parents[1] / "configs"
 KINDS = {
@@ -20,15 +24,23 @@ KINDS = {
     "study": StudyConfig,
     "": RunConfig,
 }
-# Files of the study folder that are not studies say what they are in their names.
-NAMED = {"cohort.yaml": PhantomConfig, "prepare.yaml": PrepareConfig}
+# Files of the steps' folder, and those of the study folder that are no studies, say what they are in their names.
+NAMED = {
+    "study/cohort.yaml": PhantomConfig,
+    "study/prepare.yaml": PrepareConfig,
+    "steps/teach.yaml": TeachConfig,
+    "steps/write_book.yaml": WriteBookConfig,
+    "steps/distill.yaml": DistillConfig,
+    "steps/assess.yaml": AssessConfig,
+    "steps/release.yaml": ReleaseConfig,
+}
 FILES = sorted(ROOT.rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=[str(p.relative_to(ROOT)) for p in FILES])
 def test_every_configuration_is_valid(path):
-    folder = "" if path.parent == ROOT else path.relative_to(ROOT).parts[0]
-    kind = NAMED.get(path.name, KINDS[folder])
+    name = path.relative_to(ROOT).as_posix()
+    kind = NAMED.get(name) or KINDS["" if path.parent == ROOT else path.relative_to(ROOT).parts[0]]
     assert isinstance(load_config(path, kind), kind)
 
 
@@ -48,6 +60,20 @@ def test_the_paper_configuration_is_the_published_recipe():
     assert config.teacher.supervised.class_weights == "balanced"
     assert config.teacher.supervised.label_smoothing > 0
     assert config.teacher.train.schedule.kind == "plateau"
+
+
+def test_the_configurations_of_single_steps_lead_from_one_to_the_next():
+    book = load_config(ROOT / "steps" / "write_book.yaml", WriteBookConfig)
+    student = load_config(ROOT / "steps" / "distill.yaml", DistillConfig)
+    teacher = load_config(ROOT / "steps" / "teach.yaml", TeachConfig)
+    assess = load_config(ROOT / "steps" / "assess.yaml", AssessConfig)
+    release = load_config(ROOT / "steps" / "release.yaml", ReleaseConfig)
+    assert student.views == book.views
+    assert teacher.views.seed != book.views.seed
+    assert student.train.epochs <= book.book.views
+    assert {item.prepared for item in (book, student, teacher, assess, release)} == {teacher.prepared}
+    assert book.teacher == assess.networks["teacher"]
+    assert release.student == assess.networks["student_kd"]
 
 
 def test_the_smoke_configurations_are_those_that_tests_run():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
-WIDE = 2
-"""Rows and columns of the border: one alone may be a frame that was drawn around the picture."""
+WIDE = 3
+"""Rows and columns of the border: the outermost may be a line that was drawn around the picture, and of two it would
+outnumber the other by its corners."""
 
 
 def border_level(pixels: UInt8[np.ndarray, "H W"]) -> np.uint8:

@@ -57,6 +57,8 @@ def largest_part_of(seen: Bool[np.ndarray, "h w"], thickness: int) -> Bool[np.nd
     step = stride(width)
     # Closing bridges dark speckle without moving the outline; a blur would move it outwards by its own width.
     board = eroded(dilated(pack(seen), step), step)
+    # The blank cells beside the rows are used up: filled, they would tie the left edge of a picture to its right one.
+    board &= pack(np.ones_like(seen))
     board = dilated(eroded(board, step), step)
     return unpack(largest_part(board, step, thickness), height, width)
 

@@ -102,7 +102,7 @@ def ingest_shards(
     else:
         written = (files for _, files in isolated(_write_watched, work, count, isolation or WorkerLimits()))
     files = sum(len(piece.jobs) for piece in work)
-    for _ in track(_each_file(written), "reading images", total=files, unit="file"):
+    for _ in track(_each_file(written), "reading images", total=files, unit="files"):
         pass
     return [done.get(number) or read_shard(path) for number, path in enumerate(paths)]
 

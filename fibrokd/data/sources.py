@@ -15,18 +15,16 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fibrokd.config import Config
+from fibrokd.data.companions import is_companion
 from fibrokd.data.identity_keys import DicomIdentity, read_identity
 from fibrokd.data.isolation import Watch, WorkerLimits, isolated
 from fibrokd.data.labels import FACTS, LabelTable, read_labels
+from fibrokd.data.mismatch import Mismatch, explain_mismatch
 from fibrokd.data.stage_folders import StageFolder, contradict, name_by_links, read_folders
-from fibrokd.data.walking import StatedPaths, locate, walk
+from fibrokd.data.walking import StatedPaths, locate, plain, walk
 from fibrokd.errors import InputError, LabelError
 from fibrokd.stages import METAVIR, StageScale
 
-_COMPANIONS = {
-    ".csv", ".tsv", ".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".html", ".pdf", ".xlsx", ".log", ".py",
-    ".sha256",
-}  # fmt: skip
 _PROBLEMS = {
     "not_a_file": "a broken link or a special file",
     "outside_root": "a link that leads out of data.root; data.outside_links=true follows it",
@@ -68,8 +66,9 @@ class DataConfig(Config):
     """``folders``: a folder above each file is named after its stage. ``table``: ``labels`` says it."""
 
     labels: Path | None = None
-    """CSV with a column ``stage`` and a key: ``path`` (relative to ``root``), ``PatientID`` or ``StudyUID``;
-    optionally ``patient``, ``study``, ``site``, ``scanner``. A relative path is looked up below ``root`` first."""
+    """CSV with a column ``stage`` and a key: ``path`` (relative to ``root``), ``PatientID`` or ``StudyUID``; of several
+    the first in this order counts, for every row. Optionally ``patient``, ``study``, ``site``, ``scanner``. A relative
+    path is looked up below ``root`` first."""
 
     patient_folders: bool = True
     """Layout ``folders``: the first folder below the stage's names the patient, generic names (``images``,
@@ -130,11 +129,13 @@ class Found:
         files: Files with a stage, sorted by path.
         unmatched: Files without a stage and rows without a file, sorted; for quarantine.csv and the report.
         companions: Tables, notes, hidden files and folders: they carry no stage and are not looked into.
+        mismatch: Why no row of the label table is about any file, where that is so.
     """
 
     files: tuple[SourceFile, ...]
     unmatched: tuple[Unmatched, ...] = ()
     companions: tuple[Unmatched, ...] = ()
+    mismatch: Mismatch | None = None
 
 
 def find_files(config: DataConfig, isolation: WorkerLimits | None = None) -> Found:
@@ -150,19 +151,55 @@ def find_files(config: DataConfig, isolation: WorkerLimits | None = None) -> Fou
         LabelError: The label table is missing or has no usable key.
         TableError: Rows of the label table contradict each other or name unknown stages.
     """
+    found = list_files(config, isolation)
+    refuse_none(config, found)
+    return found
+
+
+def list_files(config: DataConfig, isolation: WorkerLimits | None = None) -> Found:
+    """List a collection as :func:`find_files` does, also where not one file has a stage.
+
+    Args:
+        config: Root, layout and labels.
+        isolation: As for :func:`find_files`.
+
+    Raises:
+        InputError: The root is no folder.
+        LabelError: The label table is missing or has no usable key.
+        TableError: Rows of the label table contradict each other or name unknown stages.
+    """
     if not config.root.is_dir():
         raise InputError(f"Expected a folder of images at {config.root}, found none.", "Correct data.root.")
-    found = LAYOUTS[config.layout](config, config.stages.scale(), isolation)
-    if not found.files:
-        counts = Counter(item.reason for item in found.unmatched)
-        seen = ", ".join(f"{count} × {reason}" for reason, count in sorted(counts.items()))
-        raise InputError(
-            f"Expected images with a stage under {config.root}, found none ({len(found.unmatched)} files or rows "
-            f"without a match{': ' * bool(seen)}{seen}).",
-            f"Name folders by stage {', '.join(config.stages.names)}, or set data.layout=table and data.labels; "
-            "links that lead out of data.root need data.outside_links=true.",
-        )
-    return found
+    return LAYOUTS[config.layout](config, config.stages.scale(), isolation)
+
+
+def refuse_none(config: DataConfig, found: Found) -> None:
+    """Stop where not one file has a stage, and say why.
+
+    Args:
+        config: Root, layout and labels.
+        found: What :func:`list_files` found.
+
+    Raises:
+        InputError: There is no file with a stage. Quotes no name of a file and no value of a table.
+    """
+    if found.files:
+        return
+    counts = Counter(item.reason for item in found.unmatched)
+    seen = ", ".join(f"{count} × {reason}" for reason, count in sorted(counts.items()))
+    why = f": {found.mismatch.seen}" if found.mismatch else ""
+    todo = (
+        found.mismatch.todo
+        if found.mismatch
+        else f"Name folders by stage {', '.join(config.stages.names)}, or set data.layout=table and data.labels."
+    )
+    if counts["outside_root"]:
+        todo += " Links that lead out of data.root need data.outside_links=true."
+    raise InputError(
+        f"Expected images with a stage under {config.root}, found none ({len(found.unmatched)} files or rows "
+        f"without a match{': ' * bool(seen)}{seen}){why}.",
+        todo,
+    )
 
 
 # --------------------------------------------------------------------------- layout: folders
@@ -177,10 +214,10 @@ def from_folders(config: DataConfig, scale: StageScale, _isolation: WorkerLimits
     unclear = contradict(read.values())
     files = []
     for path, folder in read.items():
-        if folder.stage is not None and not (unclear and folder.depths):
-            files.append(SourceFile(path, folder.stage, folder.patient if config.patient_folders else ""))
-        elif _is_companion(path):
+        if is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
+        elif folder.stage is not None and not (unclear and folder.depths):
+            files.append(SourceFile(path, folder.stage, folder.patient if config.patient_folders else ""))
         else:
             reason = folder.problem or "ambiguous_label"
             unmatched.append(Unmatched("file", path, reason, _UNCLEAR[reason]))
@@ -198,13 +235,16 @@ def from_table(config: DataConfig, scale: StageScale, isolation: WorkerLimits | 
     names = [name for name in names if name not in own]
     used: set[str] = set()
     files = []
-    for path, key in zip(names, _keys_of(names, config.root, labels, isolation), strict=True):
-        row = labels.rows.get(key)
-        if key and row:
-            used.add(key)
+    keys = _keys_of(names, config.root, labels, isolation)
+    stated = StatedPaths(labels.rows) if labels.key == "path" else None
+    for path, key in zip(names, keys, strict=True):
+        value = key if stated is None else stated.find(path)
+        row = labels.rows.get(value)
+        if value and row:
+            used.add(value)
             facts = {fact: row.values.get(fact, "") for fact in FACTS}
             files.append(SourceFile(path, scale.names[scale.parse(row.values["stage"])], **facts))
-        elif _is_companion(path):
+        elif is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
         else:
             unmatched.append(Unmatched("file", path, "no_label", f"no row of {labels.name} has its {labels.key}"))
@@ -213,7 +253,11 @@ def from_table(config: DataConfig, scale: StageScale, isolation: WorkerLimits | 
         if value not in used:
             detail = value if labels.key == "path" else f"no file has this {labels.key}"
             rows.append(Unmatched("row", f"{labels.name}:{row.line}", "no_file", detail))
-    return Found(tuple(files), (*_sorted(unmatched), *rows), _sorted(companions))
+    if files:
+        return Found(tuple(files), (*_sorted(unmatched), *rows), _sorted(companions))
+    pictures = [key for path, key in zip(names, keys, strict=True) if not is_companion(path)]
+    mismatch = explain_mismatch(labels, pictures)
+    return Found((), (*_sorted(unmatched), *rows), _sorted(companions), mismatch)
 
 
 def _labels_path(config: DataConfig) -> Path:
@@ -228,10 +272,9 @@ def _is_same(file: Path, other: Path) -> bool:
 
 
 def _keys_of(names: Sequence[str], root: Path, labels: LabelTable, isolation: WorkerLimits | None) -> list[str]:
-    """Value of the label table's key for every file; empty where it has none."""
+    """What the label table's key is of every file; empty where it has none."""
     if labels.key == "path":
-        stated = StatedPaths(labels.rows)
-        return [stated.find(name) for name in names]
+        return [plain(name) for name in names]
     paths = [locate(root, name) for name in names]
     if isolation is None:
         identities = [read_identity(path) for path in paths]
@@ -268,16 +311,14 @@ def _walked(config: DataConfig) -> tuple[list[str], list[Unmatched], list[Unmatc
     for entry in walk(config.root, config.outside_links):
         if not entry.problem:
             names.append(entry.name)
-        elif entry.problem in _PROBLEMS:
-            unmatched.append(Unmatched("file", entry.name, entry.problem, _PROBLEMS[entry.problem]))
-        else:
+        elif entry.problem not in _PROBLEMS:
             companions.append(Unmatched("companion", entry.name, entry.problem, ""))
+        elif is_companion(entry.name):
+            companions.append(Unmatched("companion", entry.name, "no_picture", ""))
+        else:
+            unmatched.append(Unmatched("file", entry.name, entry.problem, _PROBLEMS[entry.problem]))
     return names, unmatched, companions
 
 
 def _sorted(items: list[Unmatched]) -> tuple[Unmatched, ...]:
     return tuple(sorted(items, key=lambda item: item.name))
-
-
-def _is_companion(path: str) -> bool:
-    return PurePosixPath(path).suffix.lower() in _COMPANIONS

@@ -189,21 +189,31 @@ def _interval(found: _Found, metric: Metric | StageMetric | None, config: Bootst
         low, high = _exact_bounds(value, clusters, config.level)
         note = f"exact bound: all {clusters} clusters gave the same answer"
         return Interval(value, low, high, config.level, clusters, note)
-    return _percentiles(found, config)
+    interval = percentile_interval(value, found.resampled, clusters, config)
+    if interval.low is not None and interval.high is not None and interval.high - interval.low < _SAME:
+        note = "no interval: every resample gave the same value"
+        return Interval(value, None, None, config.level, clusters, note)
+    return interval
 
 
-def _percentiles(found: _Found, config: BootstrapConfig) -> Interval:
-    value, clusters = found.value, found.clusters
-    defined = found.resampled[np.isfinite(found.resampled)]
-    undefined = 1 - len(defined) / len(found.resampled)
+def percentile_interval(
+    value: float, resampled: Float[np.ndarray, " R"], clusters: int, config: BootstrapConfig
+) -> Interval:
+    """Return a value with its percentile interval, or with the reason why there is none.
+
+    Args:
+        value: The value on all images.
+        resampled: Its values on the resamples; NaN where it is not estimable.
+        clusters: Number of clusters that it counts.
+        config: Nominal coverage.
+    """
+    defined = resampled[np.isfinite(resampled)]
+    undefined = 1 - len(defined) / len(resampled)
     if undefined > MAX_UNDEFINED:
         note = f"no interval: not estimable in {undefined:.0%} of the resamples"
         return Interval(value, None, None, config.level, clusters, note)
     tail = (1 - config.level) / 2
     low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
-    if high - low < _SAME:
-        note = "no interval: every resample gave the same value"
-        return Interval(value, None, None, config.level, clusters, note)
     note = f"{undefined:.1%} of the resamples left out, where it is not estimable" if undefined else ""
     return Interval(value, low, high, config.level, clusters, note)
 

@@ -14,15 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Shaped
 
 from fibrokd.evaluation.intervals import (
-    MAX_UNDEFINED,
     Bootstrap,
     BootstrapConfig,
     Interval,
     draw_counts,
     metric_interval,
+    percentile_interval,
 )
 from fibrokd.evaluation.metrics import METRICS, Metric
 from fibrokd.evaluation.predictions import Predictions
@@ -201,18 +201,6 @@ def _gap(metric: Metric, whole: Bootstrap, left: Bootstrap | None, refused: str)
         # Percentiles would take the figure on the images left for certain.
         note = "no interval: all clusters gave the same answer on the images left"
         return Interval(value, None, None, config.level, left.clusters, note)
+    # Resamples that happen to hold none of the images left say nothing about the gap.
     drawn = _POINTS * (metric.function(whole.resampled) - metric.function(left.resampled))
-    return _percentiles(value, drawn, left.clusters, config)
-
-
-def _percentiles(value: float, drawn: Float[np.ndarray, " R"], clusters: int, config: BootstrapConfig) -> Interval:
-    """Percentile interval of a gap; resamples that happen to hold none of the images left say nothing about it."""
-    defined = drawn[np.isfinite(drawn)]
-    undefined = 1 - len(defined) / len(drawn)
-    if undefined > MAX_UNDEFINED:
-        note = f"no interval: not estimable in {undefined:.0%} of the resamples"
-        return Interval(value, None, None, config.level, clusters, note)
-    tail = (1 - config.level) / 2
-    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
-    note = f"{undefined:.1%} of the resamples left out, where it is not estimable" if undefined else ""
-    return Interval(value, low, high, config.level, clusters, note)
+    return percentile_interval(value, drawn, left.clusters, config)

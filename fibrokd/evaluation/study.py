@@ -1,48 +1,54 @@
-"""Numbers of a study: what each arm reached over its seeds, and how it differs from the arms it is compared with.
+"""Numbers of a study: what each arm reached over its seeds, and how far two arms differ.
 
 Seeds are pooled: a figure is its mean over the seeds. Intervals resample whole clusters of test images, the same ones
 for every network; they hold for these trained networks and say nothing about further seeds, whose spread is given
-beside them. Differences are paired by image and by seed, and their p-values corrected for the number of arms (Holm).
+beside them. Which differences are looked at, and how their p-values are corrected, is not decided here
+(:mod:`fibrokd.evaluation.study_families`).
 
-Shape letters: N images, K stages, G clusters, R resamples, B bins.
+Shape letters: G clusters, R resamples, S seeds.
 
 References:
-    Holm, Scand J Stat 1979;6:65. Davison & Hinkley 1997, section 3.8, DOI 10.1017/CBO9780511802843 (clusters).
-    Nixon et al., CVPR Workshops 2019, arXiv:1904.01685 (calibration error of equal-mass bins).
+    Davison & Hinkley 1997, sections 3.8 (clusters) and 5.2 (percentile bounds), DOI 10.1017/CBO9780511802843.
+    Hall, "On symmetric bootstrap confidence intervals", J R Stat Soc B 1988;50:35 (calibration error).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
 
 from fibrokd.errors import TableError
-from fibrokd.evaluation.intervals import Bootstrap, BootstrapConfig, bootstrap, draw_counts, require_same_images
+from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts, percentile_interval, require_same_images
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.stages import StageScale
+from fibrokd.evaluation.study_calibration import calibration_errors, calibration_sums, restricted
+from fibrokd.evaluation.totals import totals_by_group
 
 CALIBRATION = "expected_calibration_error"
-REPORTED = (
-    "accuracy",
-    "balanced_accuracy",
-    "macro_f1",
-    "quadratic_kappa",
-    "mean_absolute_stage_error",
-    "log_loss",
-    CALIBRATION,
-)
-"""Metrics of the table, in its order."""
+TESTED = ("balanced_accuracy", "quadratic_kappa", "mean_absolute_stage_error", "log_loss")
+"""Metrics whose differences are tested."""
 
-COMPARED = ("balanced_accuracy", "quadratic_kappa", "mean_absolute_stage_error", "log_loss", CALIBRATION)
+COMPARED = (*TESTED, CALIBRATION)
 """Metrics of the paired comparisons."""
 
-_BINS = 15
+_COUNTED = ("accuracy", "balanced_accuracy", "macro_f1", "quadratic_kappa", "mean_absolute_stage_error", "log_loss")
+REPORTED = (*_COUNTED, CALIBRATION)
+"""Metrics of the table, in its order."""
+
+LOWER_IS_BETTER = frozenset(["mean_absolute_stage_error", "log_loss", CALIBRATION])
+
+
+class StudyBootstrap(BootstrapConfig):
+    """How the intervals of a study are made."""
+
+    resamples: Annotated[int, Field(ge=100, le=100_000)] = 20_000
+    """Number of resamples: a p-value is at least 2 / (resamples + 1), and is multiplied by the number of arms."""
 
 
 @dataclass(frozen=True)
@@ -79,31 +85,38 @@ class Pool:
     config: BootstrapConfig
 
     @cached_property
-    def samples(self) -> list[Bootstrap]:
-        """One bootstrap per seed, all on the same draws."""
-        return [bootstrap(trial.answers, self.config) for trial in self.trials]
+    def _figures(self) -> list[dict[str, Float[np.ndarray, " R1"]]]:
+        return [_sampled(trial.answers, self.config) for trial in self.trials]
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds, ascending."""
         return tuple(trial.seed for trial in self.trials)
 
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that are told apart."""
+        return self.trials[0].answers.scale.names
+
+    @cached_property
+    def clusters(self) -> int:
+        """Number of clusters of test images."""
+        return len(set(self.trials[0].answers.groups))
+
     def values(self, metric: str) -> Float[np.ndarray, " S"]:
-        """Return the metric of every seed."""
-        if metric == CALIBRATION:
-            return np.array([_calibration(trial.answers)[0] for trial in self.trials])
-        return np.array([float(METRICS[metric].function(sample.pooled)[0]) for sample in self.samples])
+        """Return the metric of every seed; NaN where it is not defined."""
+        return np.array([figures[metric][0] for figures in self._figures])
 
     def resampled(self, metric: str) -> Float[np.ndarray, "S R"]:
-        """Return the metric of every seed in every resample."""
-        if metric == CALIBRATION:
-            return np.stack([_calibration_resampled(trial.answers, self.config) for trial in self.trials])
-        return np.stack([METRICS[metric].function(sample.resampled) for sample in self.samples])
+        """Return the metric of every seed in every resample; NaN where it is not defined."""
+        return np.stack([figures[metric][1:] for figures in self._figures])
 
-    def restricted(self, scale: StageScale) -> Pool:
-        """Return the pool on the images of some stages, probabilities renormalised to them."""
-        trials = tuple(replace(trial, answers=_restricted(trial.answers, scale)) for trial in self.trials)
-        return Pool(trials, self.config)
+    def on_stages(self, names: Sequence[str]) -> Pool:
+        """Return the pool on the images of some of its stages, probabilities renormalised to them."""
+        if tuple(names) == self.stages:
+            return self
+        cut = tuple(replace(trial, answers=restricted(trial.answers, names)) for trial in self.trials)
+        return Pool(cut, self.config)
 
 
 def pools(trials: Sequence[Trial], config: BootstrapConfig) -> dict[tuple[str, str, float], Pool]:
@@ -122,113 +135,101 @@ def pools(trials: Sequence[Trial], config: BootstrapConfig) -> dict[tuple[str, s
 
 
 def summary(pool: Pool) -> dict[str, Any]:
-    """Return every reported metric with its mean over seeds, interval, and spread over seeds."""
+    """Return every reported metric with its mean over seeds, interval, and spread over seeds.
+
+    What cannot be had is ``None``, and ``note`` says why.
+    """
     figures = {}
     for metric in REPORTED:
         values = pool.values(metric)
-        low, high = _bounds(pool.resampled(metric).mean(axis=0), pool.config)
-        spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        figures[metric] = {"value": float(values.mean()), "low": low, "high": high, "seed_deviation": spread}
+        known = len(values) > 1 and bool(np.isfinite(values).all())
+        spread = float(values.std(ddof=1)) if known else None
+        found = _estimate(float(values.mean()), pool.resampled(metric).mean(axis=0), pool, metric, least=0.0)
+        figures[metric] = {**found, "seed_deviation": spread}
     return figures
 
 
-def difference(pool: Pool, reference: Pool, metric: str) -> dict[str, Any]:
-    """Return pool − reference over the seeds that both have, with interval and two-sided p-value.
+def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -> dict[str, Any]:
+    """Return pool − reference on the same images, with interval and two-sided p-value; ``None`` with a note if not.
 
     Args:
         pool: The arm.
-        reference: What it is compared with; cut down to the arm's stages where it tells more of them apart.
-        metric: One of :data:`COMPARED`.
+        reference: What it is compared with. Whichever of both tells more stages apart is cut down to those of the
+            other.
+        metric: One of :data:`COMPARED`; a p-value is given for :data:`TESTED` alone.
+        by_seed: Pair seeds, and leave out those that only one has; otherwise means over all seeds are compared.
 
     Raises:
         TableError: Test images differ.
     """
-    shared = sorted(set(pool.seeds) & set(reference.seeds))
-    if not shared:
-        return {"seeds": [], "note": "no seed in common"}
-    scale = pool.trials[0].answers.scale
-    if reference.trials[0].answers.scale != scale:
-        reference = reference.restricted(scale)
-    one, other = (Pool(tuple(t for t in p.trials if t.seed in shared), p.config) for p in (pool, reference))
-    for first, second in zip(one.trials, other.trials, strict=True):
-        require_same_images(first.answers, second.answers)
-    drawn = (one.resampled(metric) - other.resampled(metric)).mean(axis=0)
-    low, high = _bounds(drawn, pool.config)
-    return {
-        "value": float((one.values(metric) - other.values(metric)).mean()),
-        "low": low,
-        "high": high,
-        "p": _p_value(drawn),
-        "seeds": shared,
-    }
+    shared = sorted(set(pool.seeds) & set(reference.seeds)) if by_seed else []
+    if by_seed and not shared:
+        return {"value": None, "low": None, "high": None, "p": None, "seeds": [], "note": "no seed in common"}
+    fewer = min(pool.stages, reference.stages, key=len)
+    pool, reference = pool.on_stages(fewer), reference.on_stages(fewer)
+    for other in reference.trials:
+        require_same_images(pool.trials[0].answers, other.answers)
+    rows, other_rows = ([p.seeds.index(s) for s in shared] if by_seed else slice(None) for p in (pool, reference))
+    value = float(pool.values(metric)[rows].mean() - reference.values(metric)[other_rows].mean())
+    drawn = pool.resampled(metric)[rows].mean(axis=0) - reference.resampled(metric)[other_rows].mean(axis=0)
+    found = _estimate(value, drawn, pool, metric, least=-1.0)
+    tested = metric in TESTED and found["low"] is not None
+    seeds = shared if by_seed else list(pool.seeds)
+    return {**found, "p": _p_value(drawn) if tested else None, "seeds": seeds}
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values, in the order given.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(p_values))
-    worst = 0.0
-    for rank, position in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[position]))
-        adjusted[position] = worst
-    return [float(value) for value in adjusted]
+def is_better(entry: Mapping[str, Any], metric: str) -> bool:
+    """Whether a difference has the good sign: lower for errors, higher for the rest."""
+    return bool((entry["value"] < 0) == (metric in LOWER_IS_BETTER))
 
 
-def _bounds(drawn: Float[np.ndarray, " R"], config: BootstrapConfig) -> tuple[float, float]:
-    tail = (1 - config.level) / 2
-    low, high = np.nanquantile(drawn, [tail, 1 - tail])
-    return float(low), float(high)
+def _estimate(
+    value: float, drawn: Float[np.ndarray, " R"], pool: Pool, metric: str, least: float
+) -> dict[str, float | str | None]:
+    """Value and percentile bounds; those of the calibration error are symmetric about it, cut at ``least`` and 1."""
+    config, clusters = pool.config, pool.clusters
+    if not np.isfinite(value):
+        return {"value": None, "low": None, "high": None, "note": "not estimable"}
+    if clusters < config.min_clusters:
+        note = f"no interval from {clusters} clusters (at least {config.min_clusters} needed)"
+        return {"value": value, "low": None, "high": None, "note": note}
+    found = percentile_interval(value, drawn, clusters, config)
+    low, high = found.low, found.high
+    if metric == CALIBRATION and low is not None:
+        # An absolute value turns the noise that resampling adds into error: draws lie too high, and their percentiles
+        # may miss the value itself. Reflected at it they overshoot; symmetric ones hold in simulations (see the test).
+        reach = float(np.quantile(np.abs(drawn - value), config.level))
+        low, high = max(least, value - reach), min(1.0, value + reach)
+    return {"value": value, "low": low, "high": high, "note": found.note}
 
 
 def _p_value(drawn: Float[np.ndarray, " R"]) -> float:
     """Two-sided: twice the share of resamples on the other side of 0; never 0, for R resamples cannot tell that."""
-    below, above = np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0)
-    return float(min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1)))
+    defined = drawn[np.isfinite(drawn)]
+    below, above = np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0)
+    return float(min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1)))
 
 
-def _restricted(answers: Predictions, scale: StageScale) -> Predictions:
-    kept = np.array([answers.scale.names.index(name) for name in scale.names])
-    rows = np.flatnonzero(np.isin(answers.truth, kept))
-    part = answers.probabilities[np.ix_(rows, kept)]
-    # A network that gives these stages no probability at all says nothing about them: all alike.
-    total = part.sum(axis=1, keepdims=True)
-    part = np.where(total > 0, part / np.maximum(total, 1e-300), 1 / len(kept))
-    return Predictions(
-        network=answers.network,
-        split=answers.split,
-        image_ids=tuple(answers.image_ids[row] for row in rows),
-        groups=tuple(answers.groups[row] for row in rows),
-        truth=np.searchsorted(kept, answers.truth[rows]).astype(np.int64),
-        probabilities=part,
-        scale=scale,
-    )
+def _sampled(answers: Predictions, config: BootstrapConfig) -> dict[str, Float[np.ndarray, " R1"]]:
+    """Every reported metric on all images, then in every resample."""
+    totals, sums = totals_by_group(answers), calibration_sums(answers)
+    parts: dict[str, list[np.ndarray]] = {metric: [] for metric in REPORTED}
+    for weights in _weights(len(sums), config):
+        drawn = totals.weighted(weights)
+        for metric in _COUNTED:
+            parts[metric].append(METRICS[metric].function(drawn))
+        parts[CALIBRATION].append(calibration_errors(sums, weights))
+    return {metric: np.concatenate(found) for metric, found in parts.items()}
 
 
-# --------------------------------------------------------------------------- calibration
-def _calibration(answers: Predictions) -> tuple[float, Float[np.ndarray, "G B 3"]]:
-    """Expected calibration error of the top stage, and per cluster and bin: images, confidence, hits."""
-    confidence = answers.probabilities.max(axis=1)
-    hit = answers.predicted == answers.truth
-    rank = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
-    bins = rank * _BINS // len(rank)
-    cluster = np.unique(np.array(answers.groups), return_inverse=True)[1]
-    sums = np.zeros((int(cluster.max()) + 1, _BINS, 3))
-    np.add.at(sums, (cluster, bins), np.stack([np.ones(len(hit)), confidence, hit], axis=1))
-    return float(_error(sums.sum(axis=0)[None])[0]), sums
+def _weights(clusters: int, config: BootstrapConfig) -> Iterator[Float[np.ndarray, "r G"]]:
+    """How often every cluster counts: once, then as drawn."""
+    yield np.ones((1, clusters))
+    for block in _draws(clusters, config):
+        yield block.astype(np.float64)
 
 
-def _calibration_resampled(answers: Predictions, config: BootstrapConfig) -> Float[np.ndarray, " R"]:
-    sums = _calibration(answers)[1]
-    flat = sums.reshape(len(sums), -1)
-    blocks = [_error((block @ flat).reshape(len(block), _BINS, 3)) for block in draw_counts(len(sums), config)]
-    return np.concatenate(blocks)
-
-
-def _error(sums: Float[np.ndarray, "R B 3"]) -> Float[np.ndarray, " R"]:
-    total: np.ndarray = np.abs(sums[..., 1] - sums[..., 2]).sum(axis=1) / sums[..., 0].sum(axis=1)
-    return total
+@lru_cache(maxsize=4)
+def _draws(clusters: int, config: BootstrapConfig) -> tuple[np.ndarray, ...]:
+    """The draws of :func:`draw_counts`, kept small: all networks of a study share them."""
+    return tuple(block.astype(np.uint16) for block in draw_counts(clusters, config))

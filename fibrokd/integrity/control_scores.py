@@ -17,7 +17,7 @@ from jaxtyping import Int
 from fibrokd.integrity.collection import Collection, PictureEvidence
 from fibrokd.integrity.control_data import ControlData
 from fibrokd.integrity.controls import ControlsConfig, draw_groups, run_controls
-from fibrokd.integrity.levels import STRICTEST_FIRST, Level, build_levels
+from fibrokd.integrity.levels import STRICTEST_FIRST, Level, build_levels, coarse_levels
 from fibrokd.integrity.links import Link
 from fibrokd.integrity.scanners import recognisable, scanner_association, scanners_known
 from fibrokd.integrity.split_lookup import Thumbnails
@@ -31,11 +31,13 @@ class ControlScores:
         scores: Control → level → scores.
         scanner: Association of stage and scanner, and how well scanners are recognised; empty where unknown.
         sampled: Images the controls were run on, where that is fewer than all.
+        coarse: Levels that were not run because they make too few groups → how many.
     """
 
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     scanner: dict[str, Any] = field(default_factory=dict)
     sampled: int | None = None
+    coarse: dict[str, int] = field(default_factory=dict)
 
 
 def score_controls(
@@ -65,6 +67,7 @@ def score_controls(
         scores=run_controls(data, levels),
         scanner=_scanner(collection, clusters, data, levels),
         sampled=len(rows) if len(rows) < len(collection.table) else None,
+        coarse=coarse_levels(part, collection.rules),
     )
 
 

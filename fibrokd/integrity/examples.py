@@ -26,7 +26,7 @@ TITLES = {
     "near_across_patients": "Nearly the same picture under two different patients",
     "largest_near_group": "The largest group that near-duplicates tie",
     "mirrored": "A picture and its mirror image",
-    "near_copy": "A picture and an altered copy of it",
+    "near_copy": "A picture and an altered copy of it, or its neighbouring frame",
     "most_copied": "The most copied picture",
 }
 """Kind of example → what the page calls it, the gravest first."""

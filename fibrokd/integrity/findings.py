@@ -52,6 +52,7 @@ class Findings:
         scanner: Association of stage and scanner, and how well scanners are recognised; empty where unknown.
         near: Counts over near-duplicates; ``None`` where they were not looked for.
         examples: Pictures that show what was found.
+        coarse_levels: Split levels that were not run because they make too few groups → how many.
     """
 
     collection: Collection
@@ -69,6 +70,7 @@ class Findings:
     scanner: dict[str, Any] = field(default_factory=dict)
     near: NearFacts | None = None
     examples: tuple[Example, ...] = ()
+    coarse_levels: dict[str, int] = field(default_factory=dict)
 
     @property
     def groups_per_stage(self) -> dict[str, int]:
@@ -137,6 +139,7 @@ class Findings:
             },
             "inflation_points": {name: _inflation(levels) for name, levels in self.controls.items()},
             "controls_sampled": self.sampled,
+            "levels_too_coarse": self.coarse_levels,
             "name_kinship": self.kinship,
             "scanner": self.scanner,
             "honest_split": honest_split(self.known_patients, self.scanner.get("scanners", 1)),
@@ -196,6 +199,7 @@ def survey(
         scanner=found.scanner,
         near=near,
         examples=choose_examples(table, patients, pictures.near),
+        coarse_levels=found.coarse,
     )
 
 

@@ -196,7 +196,7 @@ def refuse_mixed(groups: Groups) -> None:
         f"Expected images that belong together to carry one stage, found {len(groups.mixed)} group(s) with several: "
         f"{shown}{more}.",
         "Correct the labels, or set mixed_stage_groups: keep (a patient may change stage between studies) or "
-        "quarantine, with a new OUT.",
+        "quarantine.",
     )
 
 

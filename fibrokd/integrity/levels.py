@@ -1,7 +1,8 @@
 """Split levels: the same collection cross-validated under ever stricter ideas of what belongs together.
 
 Owns the levels, their folds and the score of a control on them. A level whose grouping does not exist in the
-collection, or that has fewer than two groups of some stage, is left out.
+collection, or that has fewer than two groups of some stage, is left out, and so are names and contents that nearly all
+pictures share.
 
 Shape letters: N images, G clusters, K stages, B bootstrap replicates.
 """
@@ -19,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from sklearn.model_selection import StratifiedGroupKFold
 
 from fibrokd.data.prepared import LEVEL_COLUMNS
+from fibrokd.evaluation.intervals import MIN_CLUSTERS
 from fibrokd.integrity.groups import Grouping, group_images
 from fibrokd.integrity.identity import StemRules, trusted_keys
 from fibrokd.integrity.links import Link
@@ -30,6 +32,10 @@ LEVELS: dict[str, Grouping] = {
 
 STRICTEST_FIRST = ("all", "subject", "content", "stem", "random")
 """Levels by how much they keep together; all evidence includes the subject."""
+
+FEWEST_GROUPS = 10
+"""With fewer groups by name or by content a level is not run: names that a scanner deals out anew for every patient
+tie strangers, and what a control then loses or gains says nothing about copies."""
 
 _SUBJECT_SHARE = 0.9  # below it, too many images without a patient would count as patients of their own
 
@@ -68,7 +74,7 @@ class Level:
         # One set of resampled clusters serves every control, so that their intervals are comparable.
         return draw_weights(int(self.clusters.max()) + 1, self.replicates)
 
-    def score(self, correct: Float[np.ndarray, " N"]) -> dict[str, dict[str, float]]:
+    def score(self, correct: Float[np.ndarray, " N"]) -> dict[str, dict[str, Any]]:
         """Return accuracy and balanced accuracy with intervals, see :func:`cluster_scores`.
 
         Args:
@@ -87,8 +93,11 @@ def cluster_scores(
     stages: Int[np.ndarray, " N"],
     clusters: Int[np.ndarray, " N"],
     weights: Float[np.ndarray, "B G"],
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Return accuracy and balanced accuracy with 95 % percentile intervals from resampling whole clusters.
+
+    Below :data:`fibrokd.evaluation.intervals.MIN_CLUSTERS` clusters ``low`` and ``high`` are ``None``, and ``note``
+    says why, as with the networks' own figures.
 
     Args:
         correct: Share of the answers to each image that were right, 0 … 1.
@@ -105,10 +114,11 @@ def cluster_scores(
     np.add.at(totals, (clusters, stages), 1)
     drawn_hits, drawn_totals = weights @ hits, weights @ totals
     accuracies = drawn_hits.sum(axis=1) / np.maximum(drawn_totals.sum(axis=1), 1)
+    count = len(np.unique(clusters))
     recall = _recall(hits.sum(axis=0), totals.sum(axis=0))
     return {
-        "accuracy": _interval(hits.sum() / totals.sum(), accuracies),
-        "balanced_accuracy": _interval(recall, _recall(drawn_hits, drawn_totals)),
+        "accuracy": interval_of(hits.sum() / totals.sum(), accuracies, count),
+        "balanced_accuracy": interval_of(recall, _recall(drawn_hits, drawn_totals), count),
     }
 
 
@@ -138,7 +148,10 @@ def build_levels(
     levels = []
     patients, _ = trusted_keys(list(table["patient"]), list(table["study"]))
     clusters = group_images(table, "all", rules, extra).codes
+    coarse = coarse_levels(table, rules)
     for name, grouping in LEVELS.items():
+        if name in coarse:
+            continue
         if name == "subject" and sum(map(bool, patients)) < _SUBJECT_SHARE * len(table):
             continue
         codes = group_images(table, grouping, rules, extra).codes
@@ -148,6 +161,17 @@ def build_levels(
             drawn = tuple(_folds(codes, stages, count, seed) for seed in seeds)
             levels.append(Level(name, codes, clusters, stages, drawn, replicates))
     return levels
+
+
+def coarse_levels(table: pd.DataFrame, rules: StemRules) -> dict[str, int]:
+    """Return the levels by name or content that make too few groups to be run, with how many they make.
+
+    Args:
+        table: Manifest rows.
+        rules: Stem rules.
+    """
+    counts = {name: group_images(table, LEVELS[name], rules).count for name in ("stem", "content")}
+    return {name: count for name, count in counts.items() if count < FEWEST_GROUPS}
 
 
 def level_table(table: pd.DataFrame, rules: StemRules) -> pd.DataFrame:
@@ -185,6 +209,16 @@ def _recall(hits: Float[np.ndarray, "*B K"], totals: Float[np.ndarray, "*B K"]) 
     return recall.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
 
 
-def _interval(value: Any, drawn: Float[np.ndarray, " B"]) -> dict[str, float]:
+def interval_of(value: Any, drawn: Float[np.ndarray, " B"], clusters: int) -> dict[str, Any]:
+    """Return a value with its percentile interval, or with a note why there is none.
+
+    Args:
+        value: The value on everything.
+        drawn: Its values on the resamples.
+        clusters: Clusters that were resampled.
+    """
+    if clusters < MIN_CLUSTERS:
+        note = f"no interval from {clusters} clusters (at least {MIN_CLUSTERS} needed)"
+        return {"value": round(float(value), 4), "low": None, "high": None, "note": note}
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {"value": round(float(value), 4), "low": round(float(low), 4), "high": round(float(high), 4)}

@@ -17,10 +17,11 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fibrokd.evaluation.figures import picture_uri
+from fibrokd.evaluation.intervals import MIN_CLUSTERS
 from fibrokd.integrity import page_words as words
 from fibrokd.integrity.card import QUESTIONS
 from fibrokd.integrity.controls import CONTROLS
-from fibrokd.integrity.levels import LEVELS, STRICTEST_FIRST
+from fibrokd.integrity.levels import FEWEST_GROUPS, LEVELS, STRICTEST_FIRST
 
 Picture = Callable[[str], "UInt8[np.ndarray, 'S S'] | None"]
 """Image id → the preprocessed frame, or ``None`` where there is none."""
@@ -60,6 +61,8 @@ def render_page(integrity: Mapping[str, Any], picture: Picture | None = None) ->
         flattery=_flattery(integrity, strictest.get("thumbnail_1nn")),
         examples=examples,
         most_mixed=MOST_MIXED,
+        min_clusters=MIN_CLUSTERS,
+        fewest_groups=FEWEST_GROUPS,
         questions=QUESTIONS,
     )  # fmt: skip
 
@@ -72,7 +75,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (words.percent, words.points, words.bounds, words.interval, words.unbroken, words.probability)
+    filters = (
+        words.percent,
+        words.points,
+        words.bounds,
+        words.plain_bounds,
+        words.interval,
+        words.unbroken,
+        words.probability,
+    )
     environment.filters.update({function.__name__: function for function in filters})
     return environment
 

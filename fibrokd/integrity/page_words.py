@@ -55,7 +55,7 @@ HEADLINES: Mapping[str, tuple[str, str]] = {
     "scanner_stage": ("Stage and scanner go together: Cramér's V", "{:.2f}"),
     "picture_with_two_stages": ("Pictures filed under several stages", _COUNT),
     "copies": ("Pictures that are copies of another", _SHARE),
-    "near_copies": ("Altered copies of another file", _COUNT),
+    "near_copies": ("Altered copies, or neighbouring frames, in other files", _COUNT),
     "near_across_stages": ("Pairs nearly the same, of different stages", _COUNT),
     "near_across_patients": ("Pairs nearly the same, of different patients", _COUNT),
     "near_chain": ("Pictures that likeness alone ties into one group", _COUNT),
@@ -109,14 +109,21 @@ def points(gained: float) -> str:
     return f"{gained:+.1f}".replace("-", "\u2212")
 
 
-def bounds(score: Mapping[str, float]) -> str:
-    """Return an interval in percent."""
+def bounds(score: Mapping[str, Any]) -> str:
+    """Return an interval in percent, or that there is none."""
+    if score["low"] is None:
+        return "no interval"
     return f"{100 * score['low']:.1f}\u2013{percent(score['high'])}"
 
 
-def interval(score: Mapping[str, float]) -> str:
+def interval(score: Mapping[str, Any]) -> str:
     """Return a share with its interval."""
     return f"{percent(score['value'])} ({bounds(score)})"
+
+
+def plain_bounds(score: Mapping[str, Any]) -> str:
+    """Return an interval with two decimals, or that there is none."""
+    return "no interval" if score["low"] is None else f"{score['low']:.2f}\u2013{score['high']:.2f}"
 
 
 def unbroken(text: str) -> str:

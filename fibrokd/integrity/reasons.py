@@ -34,6 +34,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """Return a count with its noun: ``1 file``, ``2 files``."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
 def graver(share: float, limit: float) -> Severity:
     """Return ``unfit`` above a limit, else ``caution``."""
     return "unfit" if share > limit else "caution"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fibrokd.integrity.findings import Findings
-from fibrokd.integrity.reasons import Reason, percent
+from fibrokd.integrity.reasons import Reason, counted, percent
 
 MOST_UNCROPPED = 0.05
 """Above this share of whole frames, where fans were to be cut out, the collection was not seen as configured."""
@@ -22,7 +22,7 @@ def files(findings: Findings) -> Iterator[Reason]:
     collection = findings.collection
     unread = {reason: n for reason, n in collection.refused.items() if reason not in {*_NO_LABEL, _NO_FAN}}
     if unread:
-        kinds = ", ".join(f"{reason}: {count}" for reason, count in sorted(unread.items()))
+        kinds = ", ".join(f"{reason.replace('_', ' ')}: {count}" for reason, count in sorted(unread.items()))
         yield Reason(
             "unreadable", "caution", sum(unread.values()),
             f"{sum(unread.values())} of {collection.files} files could not be read ({kinds}); if they are not a random "
@@ -46,9 +46,10 @@ def files(findings: Findings) -> Iterator[Reason]:
             "Ask the source for the files as they were exported, and what was done to these.",
         )  # fmt: skip
     if collection.unmatched_rows > FEW_FILES * collection.files:
+        verb = "has" if collection.unmatched_rows == 1 else "have"
         yield Reason(
             "unmatched_rows", "caution", collection.unmatched_rows,
-            f"{collection.unmatched_rows} rows of the label table have no file.",
+            f"{counted(collection.unmatched_rows, 'row')} of the label table {verb} no file.",
             "Complete the files or the table; unmatched.csv lists the rows.",
         )  # fmt: skip
 

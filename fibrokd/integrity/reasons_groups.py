@@ -87,18 +87,20 @@ def exact_copies(findings: Findings) -> Iterator[Reason]:
 
 
 def near_duplicates(findings: Findings) -> Iterator[Reason]:
-    """Altered copies, and what likeness contradicts."""
+    """Pictures nearly the same as another file's, and what likeness contradicts."""
     near = findings.near
     if near is None:
         return
     images = len(findings.collection.table)
-    if near.certain > FEW_COPIES * images or near.copies > FEW_ALIKE * images:
+    if near.converted > FEW_COPIES * images or near.copies > FEW_ALIKE * images:
         mirrored = f", {near.mirrored} of them mirrored" if near.mirrored else ""
         yield Reason(
             "near_copies", "caution", near.copies,
-            f"{near.copies} of {images} pictures are altered copies of another file{mirrored}: saved again, made "
-            "lighter or darker, cropped or turned. Comparing files bit by bit does not find them.",
-            "Remove them, or keep them together (grouping: all does); augment while training, never on disk.",
+            f"{near.copies} of {images} pictures are nearly the same as one in another file{mirrored}: altered copies "
+            "(saved again, made lighter or darker, cropped or turned), or neighbouring frames of one clip. Comparing "
+            "files bit by bit does not find them.",
+            "Keep them in one split (grouping: all does), and remove only what you know to be copies; augment while "
+            "training, never on disk.",
         )  # fmt: skip
     if near.across_stages:
         yield Reason(

@@ -71,12 +71,12 @@ def scanner(findings: Findings) -> Iterator[Reason]:
     found, levels = findings.scanner, findings.controls.get(_SCANNER, {})
     score = strictest(levels)
     excess = _excess(findings, score) if score else 0.0
-    associated = bool(found) and found["p"] < SURELY and found["cramers_v"]["low"] > ASSOCIATED
+    associated = bool(found) and found["p"] < SURELY and (found["cramers_v"]["low"] or 0.0) > ASSOCIATED
     if not found or (not associated and excess <= SHORTCUT_CAUTION):
         return
     v = found["cramers_v"]
     text = (
-        f"Stage and scanner go together (Cramér's V {v['value']:.2f}, {v['low']:.2f}–{v['high']:.2f}, over "
+        f"Stage and scanner go together (Cramér's V {v['value']:.2f}, {_bounds(v)}, over "
         f"{found['groups']} groups on {found['scanners']} scanners)"
     )
     if score:
@@ -126,7 +126,17 @@ def _chance(findings: Findings) -> float:
 
 
 def _excess(findings: Findings, score: dict[str, Any]) -> float:
-    """How far the lower bound of a control's balanced accuracy lies above chance; 0 where that may be luck."""
+    """How far the lower bound of a control's balanced accuracy lies above chance; 0 where that may be luck.
+
+    Of few clusters there is no interval; what exceeds the spread of guessing is the bound then.
+    """
     found, chance = score["balanced_accuracy"], _chance(findings)
-    surely = found["value"] - chance > SURELY_SPREADS * findings.chance_spread
-    return float(found["low"]) - chance if surely else 0.0
+    least = SURELY_SPREADS * findings.chance_spread
+    above = float(found["value"]) - chance - least
+    if above <= 0:
+        return 0.0
+    return above if found["low"] is None else float(found["low"]) - chance
+
+
+def _bounds(score: dict[str, Any]) -> str:
+    return "no interval" if score["low"] is None else f"{score['low']:.2f}–{score['high']:.2f}"

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import chi2_contingency
 
 from fibrokd.integrity.control_data import LEAST_KNOWN, ControlData, scanner_codes
-from fibrokd.integrity.levels import Level, cluster_scores, draw_weights
+from fibrokd.integrity.levels import Level, cluster_scores, draw_weights, interval_of
 from fibrokd.integrity.probes import scanner_from_margins
 
 
@@ -60,17 +60,16 @@ def scanner_association(
     total = int(counts.sum())
     drawn = np.random.default_rng(0).multinomial(total, counts.ravel() / total, size=replicates)
     resampled = _cramers_v(drawn.reshape(replicates, *counts.shape).astype(np.float64), draws=2)
-    low, high = np.percentile(resampled, [2.5, 97.5])
     value = float(_cramers_v(counts[None])[0])
     return {
         "scanners": len(counts),
         "groups": total,
-        "cramers_v": {"value": round(value, 4), "low": round(float(low), 4), "high": round(float(high), 4)},
+        "cramers_v": interval_of(value, resampled, total),
         "p": float(f"{chi2_contingency(counts).pvalue:.3g}"),
     }
 
 
-def recognisable(data: ControlData, level: Level) -> dict[str, dict[str, float]]:
+def recognisable(data: ControlData, level: Level) -> dict[str, dict[str, Any]]:
     """Return how well the scanner itself is recognised, groups kept together: balanced accuracy with interval.
 
     Args:

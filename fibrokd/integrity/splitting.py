@@ -8,7 +8,7 @@ Shape letters: N images, G groups, K stages, P parts (splits or folds).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -65,12 +65,14 @@ class Parts:
         part: Part number of every image.
         counts: Images per part and stage.
         worst_deviation: Largest |share found - share wanted| over parts and stages, as a share of the stage.
+        wanted: Share that was asked for, by part.
     """
 
     names: tuple[str, ...]
     part: Int[np.ndarray, " N"]
     counts: Int[np.ndarray, "P K"]
     worst_deviation: float
+    wanted: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def assign_parts(
             f"{list(wanted)[part]!r}: groups hold several stages and too few of them are left.",
             "Use fewer folds or splits (share 0), set mixed_stage_groups: quarantine, or bring more patients.",
         )
-    return Parts(tuple(wanted), placed[groups], got, deviation)
+    return Parts(tuple(wanted), placed[groups], got, deviation, dict(wanted))
 
 
 def _refuse_impossible(

@@ -50,7 +50,7 @@ def with_subjects(
         stated = StatedPaths(subjects)
         keys = [stated.find(file.path) for file in files]
     else:
-        keys = [_md5(locate(root, file.path)) for file in track(files, "recognising files", len(files), "file")]
+        keys = [_md5(locate(root, file.path)) for file in track(files, "recognising files", len(files), "files")]
     matched = sum(key in subjects for key in keys)
     if not matched:
         raise LabelError(

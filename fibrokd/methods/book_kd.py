@@ -39,9 +39,10 @@ from torch import Tensor
 from fibrokd.errors import ConfigError
 from fibrokd.training.book import Book
 from fibrokd.training.dataset import Batch
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Distillation, MixtureConfig
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.objective import Moment, Term, expect_signal
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.targets import agreement
 from fibrokd.training.teachers import Ensemble, TeacherSource
@@ -49,17 +50,11 @@ from fibrokd.training.teachers import Ensemble, TeacherSource
 MOST_TEACHERS = 8
 
 
-class BookKdConfig(MethodConfig):
+class BookKdConfig(MixtureConfig):
     """Knobs of learning from a book."""
 
     kind: Literal["book_kd"] = "book_kd"
     """Name of the method."""
-
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, share of the distillation term; labels get 1 − α."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which pages and student are compared."""
 
     teacher_weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     """ν, one weight per teacher, in the order of the folders; made to sum to 1. ``null``: equal."""
@@ -106,20 +101,15 @@ def page_weights(page: Float[Tensor, "B K"], share: float) -> Float[Tensor, " B"
     return weights
 
 
-class LearnFromBook(Objective):
-    """L = (1 − α) L_sup + α T² Σ_i v_i KL(b_i ‖ p_s^T) / B.
+class LearnFromBook(Distillation):
+    """L = (1 − α) L_sup + α T² Σ_i v_i KL(b_i ‖ p_s^T) / B."""
 
-    Args:
-        config: Coefficients, and which parts are on.
-        supervised: The shared supervised term.
-    """
+    config: BookKdConfig
 
-    needs = LOGITS_ONLY
-
-    def __init__(self, config: BookKdConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
+    def taught(self, signal: TeacherSignal | None, batch: Batch) -> tuple[Float[Tensor, "B K"], Float[Tensor, " B"]]:
+        """Return repaired pages; none weighs less, because the sum is divided by B."""
+        page, weights = super().taught(signal, batch)
+        return corrected(page, batch) if self.config.correction else page, weights
 
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
@@ -130,17 +120,12 @@ class LearnFromBook(Objective):
             TrainingError: There is no teacher signal.
         """
         c = self.config
-        told = expect_signal(signal, c.kind)
-        page = told.probabilities(c.kd_temperature)
-        target = corrected(page, batch) if c.correction else page
-        values = soft_kl(outputs.logits, target, c.kd_temperature)
-        if c.entropy_weights:
-            own = c.entropy_temperature
-            values = page_weights(page if own is None else told.probabilities(own), moment.epoch_share) * values
-        return {
-            "supervised": self.supervised(outputs.logits, batch, coefficient=1 - c.alpha),
-            "kd": Term.mean(values, coefficient=c.alpha * c.kd_temperature**2),
-        }
+        terms = super().forward(outputs, signal, batch, moment)
+        if not c.entropy_weights:
+            return terms
+        page = expect_signal(signal, c.kind).probabilities(c.entropy_temperature or c.kd_temperature)
+        values = page_weights(page, moment.epoch_share) * terms["kd"].values
+        return {**terms, "kd": Term.mean(values, terms["kd"].coefficient)}
 
 
 def combine(config: BookKdConfig, sources: tuple[TeacherSource, ...]) -> TeacherSource:

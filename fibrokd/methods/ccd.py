@@ -30,8 +30,9 @@ from torch import Tensor
 from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.training.dataset import Batch
 from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, single_phase
+from fibrokd.training.mixture import Distillation
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.objective import Moment, Term, expect_signal
 from fibrokd.training.signals import TeacherSignal
 
 
@@ -56,21 +57,21 @@ class CcdConfig(MethodConfig):
     cosine: Literal["logits", "centred"] = "logits"
     """What c compares: ``logits`` as they are (released code), or ``centred`` ones, less their mean over stages."""
 
+    @property
+    def label_weight(self) -> float:
+        """κ α_h."""
+        return self.factor * self.hard_share
 
-class CosineConfidence(Objective):
-    """L = κ [α_h L_sup + (1 − α_h) T² ½ (mean KL of views + mean c·KL of copies)].
+    @property
+    def soft_weight(self) -> float:
+        """κ (1 − α_h) T², of which views and copies get half each."""
+        return self.factor * (1 - self.hard_share) * self.kd_temperature**2
 
-    Args:
-        config: Coefficients.
-        supervised: The shared supervised term, over all rows.
-    """
 
-    needs = LOGITS_ONLY
+class CosineConfidence(Distillation):
+    """L = κ [α_h L_sup + (1 − α_h) T² ½ (mean KL of views + mean c·KL of copies)]; L_sup is over all rows."""
 
-    def __init__(self, config: CcdConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
+    config: CcdConfig
 
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
@@ -80,19 +81,16 @@ class CosineConfidence(Objective):
         Raises:
             TrainingError: There is no teacher signal, or rows do not come in pairs.
         """
-        del moment
         _expect_pairs(batch)
-        c = self.config
-        known = expect_signal(signal, "ccd")
-        values = soft_kl(outputs.logits, known.probabilities(c.kd_temperature), c.kd_temperature)
-        copies = values[1::2]
-        if c.confidence:
-            copies = cosine_confidence(known, centred=c.cosine == "centred") * copies
-        soft = c.factor * (1 - c.hard_share) * c.kd_temperature**2 / 2
-        return {
-            "supervised": self.supervised(outputs.logits, batch, coefficient=c.factor * c.hard_share),
-            "views": Term.mean(values[0::2], coefficient=soft),
-            "copies": Term.mean(copies, coefficient=soft),
+        terms = dict(super().forward(outputs, signal, batch, moment))
+        both = terms.pop(self.soft_term)
+        copies = both.values[1::2]
+        if self.config.confidence:
+            known = expect_signal(signal, self.config.kind)
+            copies = cosine_confidence(known, centred=self.config.cosine == "centred") * copies
+        return terms | {
+            "views": Term.mean(both.values[0::2], both.coefficient / 2),
+            "copies": Term.mean(copies, both.coefficient / 2),
         }
 
 

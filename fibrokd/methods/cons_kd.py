@@ -23,6 +23,7 @@ Shape letters: B batch, K stages.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import torch
@@ -34,24 +35,19 @@ from torch import Tensor, nn
 from fibrokd.training.companion import Companion, EpochEnd
 from fibrokd.training.dataset import Batch
 from fibrokd.training.dropout import ensure_dropout, known_taps, noisy
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Distillation, MixtureConfig
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.objective import Moment, Term
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.teachers import evaluating
 
 
-class ConsKdConfig(MethodConfig):
+class ConsKdConfig(MixtureConfig):
     """Knobs of consistency-regularised distillation."""
 
     kind: Literal["cons_kd"] = "cons_kd"
     """Name of the method."""
-
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, the share of the distillation term; labels get 1 − α."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which teacher and student are compared."""
 
     beta: Annotated[float, Field(ge=0)] = 1.0
     """β, the weight of the consistency between both passes; 0 leaves the mean of two distillation losses."""
@@ -68,20 +64,10 @@ class ConsKdConfig(MethodConfig):
     _taps = field_validator("taps")(known_taps)
 
 
-class ConsistentKd(Objective):
-    """L = ½ Σ_j [(1 − α) L_sup(z_j) + α T² KL(p_t^T ‖ p_j^T)] + β ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)].
+class ConsistentKd(Distillation):
+    """L = ½ Σ_j [(1 − α) L_sup(z_j) + α T² KL(p_t^T ‖ p_j^T)] + β ½ [KL(p_1 ‖ p_2) + KL(p_2 ‖ p_1)]."""
 
-    Args:
-        config: α, T and β.
-        supervised: The shared supervised term.
-    """
-
-    needs = LOGITS_ONLY
-
-    def __init__(self, config: ConsKdConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
+    config: ConsKdConfig
 
     def ask(self, network: nn.Module, batch: Batch) -> Outputs:
         """Let the student look twice, in one pass: [2B, 1, S, S]."""
@@ -91,7 +77,7 @@ class ConsistentKd(Objective):
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
-        """Return the three terms; the moment plays no part.
+        """Return the three terms.
 
         Args:
             outputs: Both passes one after the other, logits [2B, K].
@@ -102,17 +88,12 @@ class ConsistentKd(Objective):
         Raises:
             TrainingError: There is no teacher signal.
         """
-        del moment
-        c = self.config
-        first, second = outputs.logits.float().chunk(2)
-        target = expect_signal(signal, c.kind).probabilities(c.kd_temperature)
-        labels = [self.supervised(logits, batch) for logits in (first, second)]
-        soft = [soft_kl(logits, target, c.kd_temperature) for logits in (first, second)]
-        return {
-            "supervised": Term((labels[0].values + labels[1].values) / 2, labels[0].weights, 1 - c.alpha),
-            "kd": Term.mean((soft[0] + soft[1]) / 2, c.alpha * c.kd_temperature**2),
-            "consistency": Term.mean(symmetric_kl(first, second), c.beta),
-        }
+        halves = zip(outputs.logits.float().chunk(2), outputs.pooled.chunk(2), strict=True)
+        first, second = (Outputs(logits, pooled, {}) for logits, pooled in halves)
+        distil = super().forward
+        one, other = (distil(each, signal, batch, moment) for each in (first, second))
+        mean = {name: replace(term, values=(term.values + other[name].values) / 2) for name, term in one.items()}
+        return {**mean, "consistency": Term.mean(symmetric_kl(first.logits, second.logits), self.config.beta)}
 
 
 def symmetric_kl(first: Float[Tensor, "B K"], second: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:

@@ -32,12 +32,12 @@ from torch import nn
 
 from fibrokd.errors import ConfigError
 from fibrokd.training.companion import Companion
-from fibrokd.training.dataset import Batch
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
-from fibrokd.training.networks import BackboneName, Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.label_term import LabelTerm
+from fibrokd.training.method import MethodConfig, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Mixture
+from fibrokd.training.networks import BackboneName
+from fibrokd.training.objective import Objective, SupervisedTerm
 from fibrokd.training.settings import TrainConfig
-from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.teachers import Ensemble, TeacherSource
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -79,35 +79,21 @@ class DilConfig(MethodConfig):
     ``null``: however far."""
 
 
-class Peer(Objective):
-    """L = (1 − s) L_sup + s T² mean_i KL(p_peer^T ‖ p^T): what student and assistants minimise, each with its share.
+class Peer(Mixture):
+    """L = (1 − s) L_sup + s T² mean_i KL(p_peer^T ‖ p^T): what student and assistants minimise, each with its share."""
+
+    soft_term = "peer"
+
+
+def learning(config: DilConfig, share: float, supervised: SupervisedTerm) -> Objective:
+    """Return the objective of a phase.
 
     Args:
+        config: T.
         share: s; where it is 0, no peer is needed.
-        kd_temperature: T.
         supervised: The shared supervised term.
     """
-
-    def __init__(self, share: float, kd_temperature: float, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.share, self.kd_temperature, self.supervised = share, kd_temperature, supervised
-        self.needs = LOGITS_ONLY if share > 0 else frozenset()
-
-    def forward(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
-    ) -> Mapping[str, Term]:
-        """Return the terms; the moment plays no part.
-
-        Raises:
-            TrainingError: There is no peer, and one is needed.
-        """
-        del moment
-        terms = {"supervised": self.supervised(outputs.logits, batch, coefficient=1 - self.share)}
-        if self.share > 0:
-            target = expect_signal(signal, "dil").probabilities(self.kd_temperature)
-            values = soft_kl(outputs.logits, target, self.kd_temperature)
-            terms["peer"] = Term.mean(values, coefficient=self.share * self.kd_temperature**2)
-        return terms
+    return Peer(share, config.kd_temperature, supervised, config.kind) if share > 0 else LabelTerm(supervised)
 
 
 class Listener(Companion):
@@ -160,7 +146,7 @@ def _plan(config: DilConfig, shop: Workshop) -> Iterator[Phase]:
     assistants = [shop.new_network(name, shop.train.seed + 1 + k) for k, name in enumerate(config.assistants)]
     student, scores = shop.student(), []
     shares = (0.0, config.alpha, config.beta)
-    alone, taught, fed = (Peer(share, config.kd_temperature, shop.supervised) for share in shares)
+    alone, taught, fed = (learning(config, share, shop.supervised) for share in shares)
     for k, assistant in enumerate(assistants):
         listener, train = Listener(), shop.budget(config.init_share)
         yield listener.phase(f"init_{k}", assistant, alone, None, train)

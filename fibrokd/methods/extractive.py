@@ -21,7 +21,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import torch
@@ -31,8 +30,8 @@ from torch import Tensor
 
 from fibrokd.training.dataset import Batch
 from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, single_phase
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.mixture import Distillation
+from fibrokd.training.objective import expect_signal
 from fibrokd.training.signals import TeacherSignal
 
 _NOTHING = 1e-6  # rounding leaves an excess of about 1e-8 in a uniform answer
@@ -69,8 +68,18 @@ class ExtractiveConfig(MethodConfig):
         return self
 
     @property
-    def weight(self) -> float:
-        """κ = β T_s, factor of the distillation term; there is no T²."""
+    def kd_temperature(self) -> float:
+        """T_s: what is compared is compared at the student's."""
+        return self.student_temperature
+
+    @property
+    def label_weight(self) -> float:
+        """γ."""
+        return self.gamma
+
+    @property
+    def soft_weight(self) -> float:
+        """κ = β T_s; there is no T²."""
         return self.beta * self.student_temperature
 
     @classmethod
@@ -105,40 +114,22 @@ def extract(
     return (1 - uniformity) * share + uniformity / count, knows[:, 0].to(probabilities.dtype)
 
 
-class Extractive(Objective):
-    """L = γ L_sup + β T_s mean_i KL(p̂_i ‖ p_s^{T_s}).
+class Extractive(Distillation):
+    """L = γ L_sup + β T_s mean_i KL(p̂_i ‖ p_s^{T_s})."""
 
-    Args:
-        config: Weights and temperatures.
-        supervised: The shared supervised term.
-    """
+    soft_term = "extracted"
+    config: ExtractiveConfig
 
-    needs = LOGITS_ONLY
-
-    def __init__(self, config: ExtractiveConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
-
-    def forward(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
-    ) -> Mapping[str, Term]:
-        """Return both terms; the moment plays no part.
+    def taught(self, signal: TeacherSignal | None, batch: Batch) -> tuple[Float[Tensor, "B K"], Float[Tensor, " B"]]:
+        """Return p̂ and whether the teacher knew anything.
 
         Raises:
             TrainingError: There is no teacher signal.
         """
-        del moment
+        del batch
         c = self.config
-        target = expect_signal(signal, c.kind).probabilities(c.teacher_temperature)
-        weights = torch.ones_like(target[:, 0])
-        if c.extract:
-            target, weights = extract(target, c.uniformity)
-        values = soft_kl(outputs.logits, target, c.student_temperature)
-        return {
-            "supervised": self.supervised(outputs.logits, batch, coefficient=c.gamma),
-            "extracted": Term(values, weights, c.weight),
-        }
+        answer = expect_signal(signal, c.kind).probabilities(c.teacher_temperature)
+        return extract(answer, c.uniformity) if c.extract else (answer, torch.ones_like(answer[:, 0]))
 
 
 METHOD = MethodSpec(

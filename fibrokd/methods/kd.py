@@ -10,70 +10,42 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from fibrokd.training.dataset import Batch
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, single_phase
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
-from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, single_phase
+from fibrokd.training.mixture import Distillation, MixtureConfig
 
 
-class KdConfig(MethodConfig):
+class KdConfig(MixtureConfig):
     """Knobs of vanilla distillation."""
 
     kind: Literal["kd"] = "kd"
     """Name of the method."""
 
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, the mixing weight."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which teacher and student are compared."""
-
     alpha_on: Literal["kd", "ce"] = "kd"
-    """Which term α multiplies; the other gets 1 − α."""
+    """Which term's share α is; the other gets 1 − α."""
 
     t_squared: bool = True
     """Multiply the distillation term by T², which keeps its gradient comparable when T changes."""
 
+    @property
+    def kd_share(self) -> float:
+        """Share of the distillation term: α, or 1 − α where α is on the labels."""
+        return self.alpha if self.alpha_on == "kd" else 1 - self.alpha
 
-class VanillaKd(Objective):
-    """L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T).
+    @property
+    def label_weight(self) -> float:
+        """What is left of 1."""
+        return 1 - self.kd_share
 
-    Args:
-        config: α, T and the two unstated choices.
-        supervised: The shared supervised term.
-    """
+    @property
+    def soft_weight(self) -> float:
+        """The share, times T² where it is wanted."""
+        return self.kd_share * (self.kd_temperature**2 if self.t_squared else 1.0)
 
-    needs = LOGITS_ONLY
 
-    def __init__(self, config: KdConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
-
-    def forward(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
-    ) -> Mapping[str, Term]:
-        """Return both terms; the moment plays no part.
-
-        Raises:
-            TrainingError: There is no teacher signal.
-        """
-        del moment
-        c = self.config
-        kd_share = c.alpha if c.alpha_on == "kd" else 1 - c.alpha
-        target = expect_signal(signal, "kd").probabilities(c.kd_temperature)
-        values = soft_kl(outputs.logits, target, c.kd_temperature)
-        factor = kd_share * (c.kd_temperature**2 if c.t_squared else 1.0)
-        return {
-            "supervised": self.supervised(outputs.logits, batch, coefficient=1 - kd_share),
-            "kd": Term.mean(values, coefficient=factor),
-        }
+class VanillaKd(Distillation):
+    """L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T)."""
 
 
 METHOD = MethodSpec(

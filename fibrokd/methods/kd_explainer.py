@@ -31,8 +31,8 @@ from torch import nn
 
 from fibrokd.training.companion import Companion, EpochEnd
 from fibrokd.training.dataset import Batch
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
-from fibrokd.training.mixture import Mixture, split_epochs
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Distillation, MixtureConfig, split_epochs
 from fibrokd.training.networks import Outputs, StagingNetwork, parameter_count
 from fibrokd.training.objective import SupervisedTerm
 from fibrokd.training.parameters import Partition
@@ -42,7 +42,7 @@ ALL_BUT_GATES = r"^(?!gates\.)"
 GATES = r"^gates\."
 
 
-class KdExplainerConfig(MethodConfig):
+class KdExplainerConfig(MixtureConfig):
     """Knobs of the tree and its training."""
 
     kind: Literal["kd_explainer"] = "kd_explainer"
@@ -148,7 +148,7 @@ class Annealing(Companion):
         self.tree.temperature.fill_(self.config.gate_temperature(progress))
 
 
-class TreeKd(Mixture):
+class TreeKd(Distillation):
     """L = (1 − α) L_sup + α T² KL.
 
     Args:
@@ -160,7 +160,7 @@ class TreeKd(Mixture):
     def __init__(
         self, config: KdExplainerConfig, supervised: SupervisedTerm, annealing: Annealing | None = None
     ) -> None:
-        super().__init__(config.alpha, config.kd_temperature, supervised, config.kind)
+        super().__init__(config, supervised)
         self.annealing = annealing
 
     def ask(self, network: nn.Module, batch: Batch) -> Outputs:

@@ -32,25 +32,19 @@ from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.training.companion import Companion, EpochEnd
 from fibrokd.training.dataset import Batch
 from fibrokd.training.hidden_layer import active, activity, cut, give_hidden_layer, hidden_width
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
-from fibrokd.training.mixture import Mixture, split_epochs
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Distillation, MixtureConfig, split_epochs
 from fibrokd.training.networks import Outputs, StagingNetwork, parameter_count
-from fibrokd.training.objective import Moment, SupervisedTerm, Term
+from fibrokd.training.objective import Moment, Term
 from fibrokd.training.runtime import accelerator
 from fibrokd.training.signals import TeacherSignal
 
 
-class KddpConfig(MethodConfig):
+class KddpConfig(MixtureConfig):
     """Knobs of distillation with dynamic pruning."""
 
     kind: Literal["kddp"] = "kddp"
     """Name of the method."""
-
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, the share of the distillation term."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which teacher and student are compared."""
 
     l1: Annotated[float, Field(ge=0)] = 1e-3
     """λ₁, the weight of the mean |activation| of the hidden layer; 0: vanilla distillation, nothing is pruned."""
@@ -83,17 +77,10 @@ class KddpConfig(MethodConfig):
     """Factor of the learning rate then."""
 
 
-class SparseKd(Mixture):
-    """L = (1 − α) L_sup + α T² KL + λ₁ mean_i ‖h_i‖₁ / D.
+class SparseKd(Distillation):
+    """L = (1 − α) L_sup + α T² KL + λ₁ mean_i ‖h_i‖₁ / D."""
 
-    Args:
-        config: Coefficients.
-        supervised: The shared supervised term.
-    """
-
-    def __init__(self, config: KddpConfig, supervised: SupervisedTerm) -> None:
-        super().__init__(config.alpha, config.kd_temperature, supervised, config.kind)
-        self.l1 = config.l1
+    config: KddpConfig
 
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
@@ -104,7 +91,7 @@ class SparseKd(Mixture):
             TrainingError: There is no teacher signal.
         """
         terms = super().forward(outputs, signal, batch, moment)
-        return {**terms, "activity": Term.mean(outputs.pooled.float().abs().mean(1), self.l1)}
+        return {**terms, "activity": Term.mean(outputs.pooled.float().abs().mean(1), self.config.l1)}
 
 
 class Pruner(Companion):
@@ -150,7 +137,7 @@ def _plan(config: KddpConfig, shop: Workshop) -> Iterator[Phase]:
         )
     student = shop.student()
     give_hidden_layer(student, config.width, config.relu, shop.train.seed)
-    vanilla = Mixture(config.alpha, config.kd_temperature, shop.supervised, config.kind)
+    vanilla = Distillation(config, shop.supervised)
     if config.l1 == 0:
         yield Phase("train", student, vanilla, shop.teacher, shop.train)
         return

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal
 
-from fibrokd.training.dataset import Batch
+from fibrokd.training.label_term import LabelTerm
 from fibrokd.training.method import MethodConfig, MethodSpec, single_phase
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term
-from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.objective import SupervisedTerm
 
 
 class NoneConfig(MethodConfig):
@@ -19,20 +16,12 @@ class NoneConfig(MethodConfig):
     """Name of the method."""
 
 
-class SupervisedOnly(Objective):
+class SupervisedOnly(LabelTerm):
     """The shared supervised term with coefficient 1."""
 
     def __init__(self, config: NoneConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
+        super().__init__(supervised)
         del config
-        self.supervised = supervised
-
-    def forward(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
-    ) -> Mapping[str, Term]:
-        """Return the supervised term; teacher and moment play no part."""
-        del signal, moment
-        return {"supervised": self.supervised(outputs.logits, batch)}
 
 
 METHOD = MethodSpec(

@@ -34,23 +34,18 @@ from pydantic import Field
 from torch import Tensor
 
 from fibrokd.training.dataset import Batch
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Distillation, MixtureConfig
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
+from fibrokd.training.objective import Moment, SupervisedTerm, Term
 from fibrokd.training.signals import TeacherSignal
 
 
-class OrdinalKdConfig(MethodConfig):
+class OrdinalKdConfig(MixtureConfig):
     """Coefficients: those of ``kd``, and of the ordinal part beside it."""
 
     kind: Literal["ordinal_kd"] = "ordinal_kd"
     """Name of the method."""
-
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, the share of the distillation term; labels get 1 − α."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which teacher and student are compared."""
 
     ordinal: Annotated[float, Field(ge=0)] = 2.0
     """λ, factor of the ordinal part beside the KL; 0 is ``kd``."""
@@ -63,7 +58,7 @@ class OrdinalKdConfig(MethodConfig):
     cuts with few images on one side count as much."""
 
 
-class OrdinalKd(Objective):
+class OrdinalKd(Distillation):
     """L = (1 − α) L_sup + α T² mean_i [KL_i + λ ((1 − β) C_i + 2 β E_i)].
 
     Args:
@@ -72,38 +67,32 @@ class OrdinalKd(Objective):
         weights: Weights of the cuts, summing to 1, [C].
     """
 
-    needs = LOGITS_ONLY
+    config: OrdinalKdConfig
 
     def __init__(self, config: OrdinalKdConfig, supervised: SupervisedTerm, weights: Float[Tensor, " C"]) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
+        super().__init__(config, supervised)
         self.weights = weights
 
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
-        """Return the terms that have a weight; the moment plays no part.
+        """Return the terms that have a weight.
 
         Raises:
             TrainingError: There is no teacher signal.
         """
-        del moment
         c = self.config
-        target = expect_signal(signal, "ordinal_kd").probabilities(c.kd_temperature)
-        soft = c.alpha * c.kd_temperature**2
-        terms = {
-            "supervised": self.supervised(outputs.logits, batch, coefficient=1 - c.alpha),
-            "kd": Term.mean(soft_kl(outputs.logits, target, c.kd_temperature), coefficient=soft),
-        }
+        terms = super().forward(outputs, signal, batch, moment)
         if c.ordinal == 0:
             return terms
+        target, _ = self.taught(signal, batch)
         weights = self.weights.to(outputs.logits.device)
         cuts = (cut_kl(outputs.logits, target, c.kd_temperature) * weights).sum(1)
         moved = (cut_distance(outputs.logits, target, c.kd_temperature) * weights).sum(1)
-        return terms | {
-            "cuts": Term.mean(cuts, coefficient=soft * c.ordinal * (1 - c.transport)),
-            "transport": Term.mean(moved, coefficient=2 * soft * c.ordinal * c.transport),
+        return {
+            **terms,
+            "cuts": Term.mean(cuts, coefficient=c.soft_weight * c.ordinal * (1 - c.transport)),
+            "transport": Term.mean(moved, coefficient=2 * c.soft_weight * c.ordinal * c.transport),
         }
 
 

@@ -133,7 +133,7 @@ class GradualKd(Mixture):
 
     def __init__(self, config: QdnnGslrConfig, supervised: SupervisedTerm, steps: StepSizes | None = None) -> None:
         super().__init__(config.first_share, config.kd_temperature, supervised, config.kind)
-        self.config = config
+        self.gradual = config
         self.steps = steps
 
     def ask(self, network: nn.Module, batch: Batch) -> Outputs:
@@ -145,7 +145,12 @@ class GradualKd(Mixture):
 
     def share(self, moment: Moment) -> float:
         """Return λ_e; constant within an epoch."""
-        return self.config.share(moment.epoch_share)
+        return self.gradual.share(moment.epoch_share)
+
+    def coefficients(self, moment: Moment) -> tuple[float, float]:
+        """Return 1 − λ_e and λ_e T²."""
+        share = self.share(moment)
+        return 1 - share, share * self.config.kd_temperature**2
 
 
 def _plan(config: QdnnGslrConfig, shop: Workshop) -> Iterator[Phase]:

@@ -32,24 +32,18 @@ from torch.nn.utils import parametrize
 from fibrokd.errors import ConfigError
 from fibrokd.training.dataset import Batch
 from fibrokd.training.folding import folded
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
-from fibrokd.training.mixture import Mixture
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import Distillation, MixtureConfig
 from fibrokd.training.networks import Outputs, StagingNetwork, parameter_count
 from fibrokd.training.objective import Moment, SupervisedTerm, Term
 from fibrokd.training.signals import TeacherSignal
 
 
-class VamConfig(MethodConfig):
+class VamConfig(MixtureConfig):
     """Knobs of the virtual attention module."""
 
     kind: Literal["vam"] = "vam"
     """Name of the method."""
-
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, the share of the distillation term."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which teacher and student are compared."""
 
     gamma: Annotated[float, Field(ge=0)] = 1e-2
     """γ, the weight of the attention's entropy (as a share of the largest possible)."""
@@ -155,7 +149,7 @@ def mean_entropy(attentions: tuple[BlockAttention, ...]) -> Float[Tensor, ""]:
     return torch.cat([attention.entropy() for attention in attentions]).mean()
 
 
-class AttendedKd(Mixture):
+class AttendedKd(Distillation):
     """L = (1 − α) L_sup + α T² KL + γ mean_{layers, j} H(A_j) / log m.
 
     Args:
@@ -164,11 +158,10 @@ class AttendedKd(Mixture):
         attentions: Those of the trainee, whose parameters they stay.
     """
 
-    needs = LOGITS_ONLY
+    config: VamConfig
 
     def __init__(self, config: VamConfig, supervised: SupervisedTerm, attentions: tuple[BlockAttention, ...]) -> None:
-        super().__init__(config.alpha, config.kd_temperature, supervised, config.kind)
-        self.gamma = config.gamma
+        super().__init__(config, supervised)
         self.attentions = attentions  # a tuple: not registered, or they would be trained twice
 
     def forward(
@@ -180,7 +173,7 @@ class AttendedKd(Mixture):
             TrainingError: There is no teacher signal.
         """
         terms = super().forward(outputs, signal, batch, moment)
-        return {**terms, "attention_entropy": Term.relation(mean_entropy(self.attentions), self.gamma)}
+        return {**terms, "attention_entropy": Term.relation(mean_entropy(self.attentions), self.config.gamma)}
 
 
 def _plan(config: VamConfig, shop: Workshop) -> Iterator[Phase]:

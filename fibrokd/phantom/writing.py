@@ -82,7 +82,7 @@ def write_cohort(config: CohortConfig, root: Path) -> Written:
     digests: dict[str, str] = {}
     kept = 0
     written = (file for clip in _run(jobs, workers) for file in clip)
-    for path, digest, was_there in track(written, "phantom", total=count, unit="image"):
+    for path, digest, was_there in track(written, "phantom", total=count, unit="images"):
         digests[path] = digest
         kept += was_there
     broken = plan_broken(config)

@@ -95,9 +95,13 @@ def _results(kind: str, study: Mapping[str, Any] | None) -> str:
 
 
 def _result(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
-    figures = ", ".join(f"{title} {row['metrics'][name]['value']:.3f}" for name, title in _COMPARED)
+    figures = ", ".join(f"{title} {_figure(row['metrics'][name]['value'])}" for name, title in _COMPARED)
     where = f"{row['backbone']}, {100 * row['fraction']:g} % of the patients, {len(row['seeds'])} seeds"
     return f"{figures} ({where}){_against(row, study)}"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _against(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
@@ -107,7 +111,8 @@ def _against(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
         if entry["reference"] == "kd"
         and entry["metric"] == "quadratic_kappa"
         and (entry["arm"], entry["backbone"], entry["fraction"]) == (row["arm"], row["backbone"], row["fraction"])
-        and "p" in entry
+        and entry.get("p") is not None
+        and entry["low"] is not None
     ]
     if not same:
         return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from fibrokd.serving.predictor import Staging
 
 
-def run(bundle: Path, paths: Sequence[Path], as_json: bool) -> int:
+def run(bundle: Path, paths: Sequence[Path], as_json: bool, titles: Mapping[Path, str] | None = None) -> int:
     """Stage every image under ``paths`` and print one answer per frame.
 
     Args:
         bundle: Folder of a released bundle.
         paths: Files and folders; folders are walked, hidden files left out. Every other file gets an answer.
         as_json: Print one JSON object per line, as soon as it is known, instead of a table.
+        titles: What the table calls a file; by default its path. For steps that nobody asked about this very file: what
+            they print goes into logs, and names of files are names of persons.
 
     Returns:
         0, also where files were refused: a refusal is an answer.
@@ -41,7 +43,7 @@ def run(bundle: Path, paths: Sequence[Path], as_json: bool) -> int:
             sys.stdout.write(json.dumps(staging.as_row(), ensure_ascii=False) + "\n")
             sys.stdout.flush()
     else:
-        _print_table(stagings, predictor.bundle)
+        _print_table(stagings, predictor.bundle, {str(path): title for path, title in (titles or {}).items()})
     return 0
 
 
@@ -62,7 +64,7 @@ def _hidden(item: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in item.relative_to(root).parts)
 
 
-def _print_table(stagings: Iterable[Staging], bundle: Bundle) -> None:
+def _print_table(stagings: Iterable[Staging], bundle: Bundle, titles: Mapping[str, str]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -76,7 +78,8 @@ def _print_table(stagings: Iterable[Staging], bundle: Bundle) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     notes = []
     for staging in stagings:
-        label = staging.path if staging.frame == 0 else f"{staging.path} (frame {staging.frame})"
+        title = titles.get(staging.path, staging.path)
+        label = title if staging.frame == 0 else f"{title} (frame {staging.frame})"
         label += f" (picture {staging.part + 1} of the frame)" if staging.part else ""
         shares = [f"{staging.probabilities[n]:.3f}" if staging.probabilities else "–" for n in names]
         table.add_row(label, staging.outcome, staging.stage or "–", *shares)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,11 +25,11 @@ from fibrokd.data.isolation import BLAMES, WorkerLimits
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.manifest import check_manifest, manifest_digest
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.data.shards import ingest_shards
-from fibrokd.data.sources import DataConfig, Found, find_files
+from fibrokd.data.shards import Shard
+from fibrokd.data.sources import DataConfig, Found, list_files, refuse_none
 from fibrokd.data.walking import locate
 from fibrokd.errors import ArtifactError, ConfigError
-from fibrokd.files import digest_bytes, digest_file, digest_json
+from fibrokd.files import digest_file, digest_json
 from fibrokd.integrity.card import CollectionCard, load_card, phantom_card
 from fibrokd.integrity.collection import Collection, PictureEvidence, count_refused
 from fibrokd.integrity.controls import ControlsConfig
@@ -38,15 +38,16 @@ from fibrokd.integrity.groups import Groups, group_images, refuse_mixed
 from fibrokd.integrity.identity import StemRules, refuse_unnaming
 from fibrokd.integrity.links import Link
 from fibrokd.integrity.near_duplicates import NearConfig, near_links
-from fibrokd.integrity.splitting import SplitConfig, split_images
+from fibrokd.integrity.splitting import SplitConfig, Splits, split_images
 from fibrokd.integrity.subjects import SubjectsConfig, with_subjects
 from fibrokd.integrity.verdict import judge
 from fibrokd.pipeline.phantom_pictures import are_of_phantom_step
+from fibrokd.pipeline.prepare_evidence import EVIDENCE, Evidence, write_groups, write_identities
+from fibrokd.pipeline.prepare_shards import SHARDS, read_shards
 from fibrokd.pipeline.prepared_folder import Outcome, tell, write_folder
 from fibrokd.progress import track
 
 STEP = "prepare"
-_SHARDS = ".shards"
 
 
 class PrepareConfig(Config):
@@ -137,7 +138,8 @@ def run(config: PrepareConfig, out: Path) -> Record:
 
     Args:
         config: What to prepare, and how.
-        out: Run folder, new or of the same configuration and inputs.
+        out: Run folder: new, of the same configuration and inputs, or one in which an attempt was stopped before it
+            wrote its results. Shards whose making has not changed are kept.
 
     Raises:
         InputError: There is nothing to read, labels cannot be understood, or many patient keys cannot be believed.
@@ -145,12 +147,14 @@ def run(config: PrepareConfig, out: Path) -> Record:
         SplitError: Images that belong together carry different stages, or a split cannot hold every stage.
         ArtifactError: ``out`` holds something else.
     """
-    found = find_files(config.data, config.isolation)
+    found = list_files(config.data, config.isolation)
+    if not found.files:
+        _refuse_none(found, config, out)
     files, matched = with_subjects(found.files, config.data.root, config.subjects)
     digests = _digests(config, found)
-    step = begin(out, STEP, config.identity(), _inputs(config, found, digests))
+    step = begin(out, STEP, config.identity(), _inputs(config, found, digests), replaceable=(SHARDS, *EVIDENCE))
     if step.finished:
-        shutil.rmtree(out / _SHARDS, ignore_errors=True)
+        shutil.rmtree(out / SHARDS, ignore_errors=True)
         return step.record
     phantom = are_of_phantom_step(config.data.root, digests)
     synthetic = phantom if config.synthetic is None else config.synthetic
@@ -160,14 +164,9 @@ def run(config: PrepareConfig, out: Path) -> Record:
         IngestJob(config.data.root, file, config.preprocess, config.limits, config.frames, secret, without_fan)
         for file in files
     ]
-    shards = ingest_shards(jobs, out / _SHARDS / _fingerprint(secret), config.workers, config.isolation)
-    unlabelled = [Refusal(i.name, None, i.reason, i.detail) for i in found.unmatched if i.kind == "file"]
-    intake, near, groups = _group(take_in(shards, unlabelled), config)
+    shards = read_shards(jobs, digests, out, config.workers, config.isolation)
     scale = config.data.stages.scale()
-    check_manifest(intake.table, scale)
-    if not config.accept_distrusted_keys:
-        refuse_unnaming(list(intake.table["patient"]), list(intake.table["study"]))
-    splits = split_images(intake.table, groups, scale, config.splits)
+    intake, near, groups, splits = _checked(shards, found, config, out)
     refused = count_refused(intake.refusals, set(intake.table["path"]))
     collection = Collection(
         table=intake.table,
@@ -196,7 +195,7 @@ def run(config: PrepareConfig, out: Path) -> Record:
         isolation=config.isolation.as_json() if config.isolation else None,
         workers_lost=Counter(refusal.reason for refusal in intake.refusals if refusal.reason in BLAMES),
     )
-    shutil.rmtree(out / _SHARDS)
+    shutil.rmtree(out / SHARDS)
     tell(findings, verdict, out)
     return record
 
@@ -204,7 +203,7 @@ def run(config: PrepareConfig, out: Path) -> Record:
 # --------------------------------------------------------------------------- inputs
 def _digests(config: PrepareConfig, found: Found) -> dict[str, str]:
     paths = [file.path for file in found.files]
-    tracked = track(paths, "digesting files", len(paths), "file")
+    tracked = track(paths, "digesting files", len(paths), "files")
     return {path: _digest(locate(config.data.root, path)) for path in tracked}
 
 
@@ -220,6 +219,17 @@ def _inputs(config: PrepareConfig, found: Found, digests: Mapping[str, str]) -> 
     if config.card is not None:
         inputs["card"] = digest_file(config.card)
     return inputs
+
+
+def _refuse_none(found: Found, config: PrepareConfig, out: Path) -> None:
+    """Refuse a collection without one stage, and leave behind which files and rows it has."""
+    begin(out, STEP, config.identity(), _inputs(config, found, {}), replaceable=(SHARDS, *EVIDENCE))
+    with Evidence(out, found, tuple(_unlabelled(found))).explaining():
+        refuse_none(config.data, found)
+
+
+def _unlabelled(found: Found) -> list[Refusal]:
+    return [Refusal(item.name, None, item.reason, item.detail) for item in found.unmatched if item.kind == "file"]
 
 
 def _digest(path: Path) -> str:
@@ -239,16 +249,29 @@ def _secret(config: PrepareConfig, out: Path) -> bytes:
     return load_secret(path)
 
 
-def _fingerprint(secret: bytes | None) -> str:
-    """Name of the folder of the shards: a resumed run must not mix keys of two secrets."""
-    return "clear" if secret is None else digest_bytes(b"shards" + secret)[:8]
+# --------------------------------------------------------------------------- checks and groups
+def _checked(
+    shards: Sequence[Shard], found: Found, config: PrepareConfig, out: Path
+) -> tuple[Intake, list[Link], Groups, Splits]:
+    """Take the frames in, check, group and split them; whatever stops this leaves behind what it is about."""
+    unlabelled = _unlabelled(found)
+    refusals = (*(refusal for shard in shards for refusal in shard.refusals), *unlabelled)
+    scale = config.data.stages.scale()
+    with Evidence(out, found, refusals).explaining():
+        intake, near, groups = _group(take_in(shards, unlabelled), config, out)
+        check_manifest(intake.table, scale)
+        if not config.accept_distrusted_keys:
+            refuse_unnaming(list(intake.table["patient"]), list(intake.table["study"]))
+        return intake, near, groups, split_images(intake.table, groups, scale, config.splits)
 
 
-# --------------------------------------------------------------------------- groups
-def _group(intake: Intake, config: PrepareConfig) -> tuple[Intake, list[Link], Groups]:
+def _group(intake: Intake, config: PrepareConfig, out: Path) -> tuple[Intake, list[Link], Groups]:
     """Group the frames, and deal with groups that carry several stages as the configuration says."""
+    write_identities(out, intake.table)
     near = _near(intake, config.near)
     groups = group_images(intake.table, config.grouping, config.stems, near)
+    whole = groups if config.grouping == "all" else group_images(intake.table, "all", config.stems, near)
+    write_groups(out, list(intake.table["image_id"]), groups, whole.names)
     if config.grouping == "stem" or config.mixed_stage_groups == "keep" or not groups.mixed:
         return intake, near, groups
     if config.mixed_stage_groups == "refuse":

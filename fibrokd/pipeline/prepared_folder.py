@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import UInt8
 
 from fibrokd.data.intake import Intake
-from fibrokd.data.prepared import IDENTITY_COLUMNS, LEVELS_FILE, MANIFEST_COLUMNS
+from fibrokd.data.prepared import LEVELS_FILE, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.data.sources import Found
 from fibrokd.files import write_json, write_text
@@ -21,10 +21,14 @@ from fibrokd.integrity.card import card_form
 from fibrokd.integrity.findings import Findings
 from fibrokd.integrity.levels import level_table
 from fibrokd.integrity.page import render_page
+from fibrokd.integrity.reasons import counted
 from fibrokd.integrity.verdict import Verdict
+from fibrokd.pipeline.prepare_evidence import write_csv, write_groups, write_identities, write_refusals
 from fibrokd.progress import say
 
 CARD_FORM = "card_form.yaml"
+FAR_FROM_WANTED = 0.05
+"""Above this difference of a share from what was asked for, of any stage, it is said why."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +72,17 @@ def write_folder(out: Path, outcome: Outcome) -> list[str]:
 
 
 def _write_tables(out: Path, intake: Intake, found: Found) -> None:
-    _csv(out / "manifest.csv", intake.table[list(MANIFEST_COLUMNS)])
-    _csv(out / "identities.csv", intake.table[["image_id", *IDENTITY_COLUMNS]])
-    refused = [(r.path, _number(r.frame), _number(r.part), r.reason, r.detail) for r in intake.refusals]
-    _csv(out / "quarantine.csv", pd.DataFrame(refused, columns=["path", "frame", "part", "reason", "detail"]))
-    unmatched = [(item.kind, item.name, item.reason, item.detail) for item in (*found.unmatched, *found.companions)]
-    _csv(out / "unmatched.csv", pd.DataFrame(unmatched, columns=["kind", "name", "reason", "detail"]))
-    _csv(out / "notes.csv", pd.DataFrame(intake.notes, columns=["image_id", "note"]))
-
-
-def _number(value: int | None) -> str:
-    """Empty where a whole file is meant."""
-    return "" if value is None else str(value)
+    write_csv(out / "manifest.csv", intake.table[list(MANIFEST_COLUMNS)])
+    write_identities(out, intake.table)
+    write_refusals(out, intake.refusals, found)
+    write_csv(out / "notes.csv", pd.DataFrame(intake.notes, columns=["image_id", "note"]))
 
 
 def _write_groups(out: Path, findings: Findings) -> None:
     image_ids = findings.collection.table["image_id"]
-    _csv(out / "groups.csv", findings.groups.to_table(list(image_ids), findings.evidence_groups.names))
-    _csv(out / LEVELS_FILE, level_table(findings.collection.table, findings.collection.rules))
-    _csv(out / "splits.csv", findings.splits.to_table(image_ids))
-
-
-def _csv(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    write_groups(out, list(image_ids), findings.groups, findings.evidence_groups.names)
+    write_csv(out / LEVELS_FILE, level_table(findings.collection.table, findings.collection.rules))
+    write_csv(out / "splits.csv", findings.splits.to_table(image_ids))
 
 
 def _write_judgement(out: Path, outcome: Outcome) -> None:
@@ -126,15 +118,28 @@ class _Pictures:
         return np.asarray(self._pixels[self._rows[image_id]])
 
 
+def _why_not_as_asked(findings: Findings) -> str:
+    """Say in percent what was asked for and what came out."""
+    parts = findings.splits.splits
+    found = parts.counts.sum(axis=1) / parts.counts.sum()
+    shares = ", ".join(
+        f"{name} {100 * got:.0f} % instead of {100 * parts.wanted[name]:.0f} %"
+        for name, got in zip(parts.names, found, strict=True)
+    )
+    return f"shares differ from those asked for, because groups stay whole and every split gets every stage: {shares}"
+
+
 def tell(findings: Findings, verdict: Verdict, out: Path) -> None:
     """Say what was found, shortly."""
     facts = findings.as_json()
     say(
-        f"  {facts['files']} files: {facts['images']} pictures used ({facts['distinct_images']} distinct), "
-        f"{facts['quarantined']} files set aside"
+        f"  {counted(facts['files'], 'file')}: {facts['files'] - facts['quarantined']} gave "
+        f"{counted(facts['images'], 'picture')} ({facts['distinct_images']} distinct), {facts['quarantined']} set aside"
     )
     splits = ", ".join(f"{name} {sum(counts.values())}" for name, counts in facts["splits"].items())
-    say(f"  {facts['groups']['count']} groups by {facts['grouping']} evidence; {splits}")
+    say(f"  {counted(facts['groups']['count'], 'group')} by {facts['grouping']} evidence; {splits}")
+    if facts["worst_deviation"]["splits"] > FAR_FROM_WANTED:
+        say(f"  {_why_not_as_asked(findings)}")
     say(f"  verdict: {verdict.name}")
     for reason in verdict.reasons[:3]:
         say(f"  - {reason.text}")

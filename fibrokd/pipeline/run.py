@@ -5,12 +5,13 @@ The only step that knows the others.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
@@ -27,7 +28,8 @@ from fibrokd.progress import say
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import BookConfig
 
-StudentName = Annotated[str, Field(pattern=r"^student_[a-z0-9_]+$")]
+_STUDENT = re.compile(r"student_[a-z0-9_]+")
+StudentName = Annotated[str, Field(pattern=rf"^{_STUDENT.pattern}$")]
 
 
 class ReleasePlan(Config):
@@ -56,7 +58,8 @@ class RunConfig(PrepareConfig):
     minimum_balanced_accuracy: float | None = None
     """Refuse to distil from a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
     students: dict[StudentName, StudentPlan]
-    """Name of the student's folder → plan; ``method: {kind: none}`` makes a control without a teacher."""
+    """Name of the student's folder, ``student_`` and then a-z, 0-9 or _ → plan; ``method: {kind: none}``
+    makes a control without a teacher."""
     assess: AssessPlan = AssessPlan()
     """Title and contents of the report."""
     release: ReleasePlan = ReleasePlan()
@@ -70,6 +73,18 @@ class RunConfig(PrepareConfig):
             if values.get("data") is not None:
                 raise ValueError("give either `phantom` or `data`, not both")
             return {**values, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv"}}
+        return values
+
+    @field_validator("students", mode="before")
+    @classmethod
+    def _students_are_named_so(cls, values: Any) -> Any:
+        """Their folders lie beside ``teacher`` and ``book``, and are told from them by their names."""
+        wrong = [] if not isinstance(values, dict) else [name for name in values if not _STUDENT.fullmatch(str(name))]
+        if wrong:
+            raise ValueError(
+                f"names of students are student_ and then a-z, 0-9 or _, such as student_kd; rename "
+                f"{', '.join(map(repr, wrong))} here and in release.student"
+            )
         return values
 
     @model_validator(mode="after")
@@ -190,13 +205,14 @@ def _conclude(out: Path, root: Path, seconds: float) -> None:
 
     bundle, report = out / "bundle", out / "assess" / "report.html"
     data = Prepared.open(out / "prepared")
-    example = root / str(data.table["path"].iloc[data.rows("test")[0]])
+    shown = data.table.iloc[data.rows("test")[0]]
+    example = root / str(shown["path"])
     timings = read_json(out / "assess" / "timings.json")["networks"]
     latencies = {name: entry["latency_ms"] for name, entry in timings.items()}
     # A log file has no width of its own; the table needs about 110 columns.
     console = Console() if sys.stdout.isatty() else Console(width=120)
     _banner("predict")
-    predict.run(bundle, [example], as_json=False)
+    predict.run(bundle, [example], as_json=False, titles={example: f"test image {shown['image_id']}"})
     console.print(summary_table(read_json(out / "assess" / "metrics.json"), latencies))
     print(f"report  {report}")
     print(f"bundle  {bundle}")

@@ -1,29 +1,32 @@
 """Command ``study``: many small trainings that share teachers and books, and the table that compares them.
 
-Cells are trained one after the other; whatever is finished stays, wherever the study is stopped. Several processes may
-work on one OUT: a cell that another one holds is left to it. Wiring only: see ``study_plan`` for what is compared,
-``study_cell`` for how one is trained, :mod:`fibrokd.evaluation.study` for the numbers.
+Cells are trained one after the other; whatever is finished stays, wherever the study is stopped, and a cell that fails
+does not keep the others from being trained. Several processes may work on one OUT: a cell that another one holds is
+left to it. Wiring only: see ``study_plan`` for what is compared, ``study_cell`` for how one is trained,
+:mod:`fibrokd.evaluation.study` for the numbers.
 """
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fibrokd.data.prepared import Prepared
-from fibrokd.errors import ArtifactError, BusyError
+from fibrokd.errors import ArtifactError, BusyError, FibroKDError
 from fibrokd.evaluation.figures import scatter_svg
-from fibrokd.evaluation.predictions import read_answers
-from fibrokd.evaluation.study import Trial
-from fibrokd.evaluation.study_table import study_document, study_markdown
-from fibrokd.files import atomic_path, read_json, write_json, write_text
-from fibrokd.pipeline.study_cell import RESULTS, Bench, finished, result_paths, train_cell
-from fibrokd.pipeline.study_plan import REFERENCES, Cell, StudyConfig, cells
+from fibrokd.evaluation.study_document import TEACHER, study_document
+from fibrokd.evaluation.study_table import study_markdown
+from fibrokd.files import write_json, write_text
+from fibrokd.pipeline.study_bench import Bench
+from fibrokd.pipeline.study_cell import finished, train_cell
+from fibrokd.pipeline.study_failures import failed, failures, forget_failure, note_failure, refuse_failures
+from fibrokd.pipeline.study_grid import Cell, cells
+from fibrokd.pipeline.study_plan import REFERENCES, StudyConfig, teacher_title
+from fibrokd.pipeline.study_results import is_kept, read_trial, take_over
+from fibrokd.pipeline.study_teachers import keep_teacher, teacher_identity, teachers_of
 from fibrokd.progress import say
-from fibrokd.stages import StageScale
 from fibrokd.training.produce import refuse_unfit
 
 
@@ -38,7 +41,7 @@ def run(config: StudyConfig, out: Path) -> dict[str, Any]:
         The content of study.json.
 
     Raises:
-        FibroKDError: A cell cannot be trained; everything finished so far is kept.
+        FibroKDError: Cells could not be trained. All others have been, and study.json names both.
     """
     prepared = Prepared.open(config.prepared)
     refuse_unfit(prepared)
@@ -46,20 +49,18 @@ def run(config: StudyConfig, out: Path) -> dict[str, Any]:
     plan = list(cells(config))
     if config.resume_from is not None:
         _take_over(config.resume_from, bench, plan)
-    _train(bench, plan)
-    done = [cell for cell in plan if finished(bench, cell)]
-    if not done:
+    try:
+        _train(bench, plan)
+    except Exception:  # whatever it is: what is finished is reported before it goes on its way
+        if any(finished(bench, cell) for cell in plan):
+            _report(bench, plan)
+        raise
+    document = _report(bench, plan)
+    refuse_failures(bench, document["failed"], len(plan))
+    if not document["cells"]["finished"]:
         raise ArtifactError(
             f"Expected a finished cell in {out}, found none of {len(plan)}.", "Let it run longer: raise `minutes`."
         )
-    trials = [_trial(out, cell) for cell in done]
-    notes = {name: arm.note for name, arm in config.arms.items()}
-    document = study_document(trials, notes, REFERENCES, config.bootstrap)
-    document = {**document, "cells": {"finished": len(done), "planned": len(plan)}, "prepared": prepared.record.digest}
-    write_json(out / "study.json", document)
-    write_text(out / "study.md", study_markdown(document))
-    write_text(out / "accuracy_against_cost.svg", _picture(document))
-    say(f"study: {len(done)} of {len(plan)} cells, table in {out / 'study.md'}")
     return document
 
 
@@ -75,54 +76,75 @@ def _train(bench: Bench, plan: Sequence[Cell]) -> None:
             return
         if finished(bench, cell):  # by another process meanwhile
             continue
+        if failed(bench, cell) and not bench.config.retry_failed:
+            say(f"── {cell.name} failed before; --retry-failed tries it again")
+            continue
         begun = time.monotonic()
         say(f"── {cell.name}")
-        try:
-            train_cell(bench, cell)
-        except BusyError:
-            say("  another process trains it")
+        if not _tried(bench, cell):
             continue
         spent.append(time.monotonic() - begun)
         remaining = sum(not finished(bench, other) for other in plan)
         say(f"study: {remaining} cells left, about {remaining * sum(spent) / len(spent) / 60:.0f} minutes")
 
 
-def _take_over(folder: Path, bench: Bench, plan: Iterable[Cell]) -> None:
+def _tried(bench: Bench, cell: Cell) -> bool:
+    """Train a cell, and return whether that worked."""
+    try:
+        train_cell(bench, cell)
+    except BusyError:
+        say("  another process trains it")
+        return False
+    except FibroKDError as error:
+        note_failure(bench, cell, error)
+        say(f"  failed: {error.problem}")
+        return False
+    forget_failure(bench, cell)
+    return True
+
+
+def _take_over(folder: Path, bench: Bench, plan: Sequence[Cell]) -> None:
     """Copy results of this very study; others are left where they are."""
     if not folder.is_dir():
         raise ArtifactError(f"Expected a folder of results at {folder}, found none.", "Give `results/` of a study.")
-    taken = 0
-    for cell in plan:
-        sources = [folder / path.name for path in result_paths(bench.out, cell)]
-        if finished(bench, cell) or not all(path.is_file() for path in sources):
-            continue
-        if read_json(sources[0])["identity"] != cell.identity(bench.config, bench.prepared.record.digest):
-            continue
-        (bench.out / RESULTS).mkdir(parents=True, exist_ok=True)
-        for source, target in zip(reversed(sources), reversed(result_paths(bench.out, cell)), strict=True):
-            with atomic_path(target) as temporary:
-                shutil.copyfile(source, temporary)
-        taken += 1
+    digest = bench.prepared.record.digest
+    taken = sum(take_over(folder, bench.out, cell.name, cell.identity(bench.config, digest)) for cell in plan)
+    for name, teacher in teachers_of(plan).items():
+        take_over(folder, bench.out, name, teacher_identity(bench, *teacher))
     say(f"study: took over {taken} cells from {folder}")
 
 
-def _trial(out: Path, cell: Cell) -> Trial:
-    facts_path, answers_path = result_paths(out, cell)
-    facts = read_json(facts_path)
-    scale = StageScale(tuple(facts["scale"]["names"]), tuple(facts["scale"]["cutoffs"]))
-    answers = read_answers(answers_path, scale, cell.name)
-    return Trial(cell.arm, cell.backbone, cell.fraction, cell.seed, answers, facts)
+def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
+    """Write what can be said of the cells that are finished."""
+    config, out = bench.config, bench.out
+    done = [cell for cell in plan if finished(bench, cell)]
+    teachers = []
+    for name, teacher in teachers_of(done).items():
+        keep_teacher(bench, *teacher)  # of cells that were taken over, or trained before teachers were asked
+        if is_kept(out, name, teacher_identity(bench, *teacher)):
+            teachers.append(read_trial(out, name, teacher_title(teacher[0], teacher[1].seed)))
+    trials = [read_trial(out, cell.name, cell.arm) for cell in done]
+    document = study_document(trials, config.declarations(), REFERENCES, config.bootstrap, teachers)
+    found = failures(bench, plan)
+    counts = {"finished": len(done), "planned": len(plan), "failed": len(found)}
+    document = {**document, "cells": counts, "failed": found, "prepared": bench.prepared.record.digest}
+    if done or found:
+        write_json(out / "study.json", document)
+        write_text(out / "study.md", study_markdown(document))
+    if done:
+        write_text(out / "accuracy_against_cost.svg", _picture(document))
+    say(f"study: {len(done)} of {len(plan)} cells, table in {out / 'study.md'}")
+    return document
 
 
 def _picture(document: dict[str, Any]) -> str:
-    """Balanced accuracy against training time, one point per row of the table."""
-    points = {
-        f"{row['arm']} {row['backbone']} {100 * row['fraction']:g} %": (
-            row["cost"]["train_seconds"],
-            row["metrics"]["balanced_accuracy"]["value"],
-            row["metrics"]["balanced_accuracy"]["low"],
-            row["metrics"]["balanced_accuracy"]["high"],
-        )
-        for row in document["rows"]
-    }
+    """Balanced accuracy against training time, one point per student of the table."""
+    points = {}
+    for row in document["rows"]:
+        figure = row["metrics"]["balanced_accuracy"]
+        if not row["arm"].startswith(TEACHER):
+            value = figure["value"]
+            bounds = [value if figure[side] is None else figure[side] for side in ("low", "high")]
+            title = f"{row['arm']} {row['backbone']} {100 * row['fraction']:g} %"
+            points[title] = (row["cost"]["train_seconds"], value, *bounds)
     return scatter_svg(points, "Training time of one student, seconds", "Balanced accuracy")

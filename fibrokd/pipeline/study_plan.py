@@ -1,55 +1,31 @@
-"""What a study compares: arms × backbones × seeds × training fractions, and the cells that come of it. Data only."""
+"""What a study compares: arms × backbones × seeds × training fractions; see ``study_grid`` for the cells. Data only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from fibrokd.config import Config, parse_config
-from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.files import digest_json
+from fibrokd.evaluation.study import StudyBootstrap
+from fibrokd.evaluation.study_families import Declaration
 from fibrokd.methods import METHODS
 from fibrokd.pipeline.distill import StudentPlan
+from fibrokd.pipeline.study_arm import Arm, Name
 from fibrokd.pipeline.teach import TeacherPlan
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import BookConfig
 from fibrokd.training.networks import BackboneName
-from fibrokd.training.teacher_noise import TeacherNoise
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-"""Names of arms and teachers: they become names of folders."""
 
 REFERENCES = ("none", "kd")
 """Arms that every other arm is compared with, where they are part of the study."""
 
 
-class Arm(Config):
-    """One way of training, as it is compared with others."""
-
-    student: dict[str, Any]
-    """Changes of the study's ``student``: at least ``method: {kind: …}``; any key of a student plan."""
-
-    teachers: tuple[Name, ...] | None = None
-    """Names of teachers of the study; by default the first one, where the method takes a teacher."""
-
-    online: bool = False
-    """Teachers answer online although a book would do."""
-
-    views: dict[str, Any] = Field(default_factory=dict)
-    """Changes of the study's views."""
-
-    teacher_noise: TeacherNoise = TeacherNoise()
-    """Share of the training images about which its teachers are made to answer wrongly."""
-
-    backbones: tuple[BackboneName, ...] | None = None
-    """Backbones of this arm, where they are not the study's."""
-
-    note: str = ""
-    """What is special about the arm, for the table."""
+def teacher_title(name: str, seed: int) -> str:
+    """Return what tables and files call a teacher: its name, and the seed of the draw of its patients unless 0."""
+    return f"{name}-r{seed}" if seed else name
 
 
 class StudyConfig(Config):
@@ -75,7 +51,7 @@ class StudyConfig(Config):
     """Shares of the training patients; teachers learn from the same share."""
     minimum_balanced_accuracy: float | None = None
     """Refuse a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
-    bootstrap: BootstrapConfig = BootstrapConfig()
+    bootstrap: StudyBootstrap = StudyBootstrap()
     """How intervals are made."""
     shared: Path | None = None
     """Folder for teachers and books, which several studies can share; by default that of the study. No part of any
@@ -87,6 +63,8 @@ class StudyConfig(Config):
     resume_from: Path | None = None
     """Folder with finished cells of this study (``results/`` of an earlier OUT, or committed files): they are taken
     over and not trained again. No part of any identity."""
+    retry_failed: bool = False
+    """Try cells again that have failed before; otherwise they are left out. No part of any identity."""
 
     @model_validator(mode="after")
     def _arms_can_be_built(self) -> StudyConfig:
@@ -105,7 +83,38 @@ class StudyConfig(Config):
             self.views_of(name)
             if arm.student.get("selection", {}).get("fraction", 1.0) != 1.0:
                 raise ValueError(f"arm {name}: training fractions belong into `fractions` of the study")
+            self._check_references(name)
         return self
+
+    def _check_references(self, name: str) -> None:
+        for other in self.arms[name].against or ():
+            if other == name or other not in self.arms:
+                raise ValueError(f"arm {name}: expected other arms of the study in `against`, found {other}")
+            stages, theirs = (self.plan(arm).selection.stages for arm in (name, other))
+            if theirs is not None and (stages is None or not set(stages) <= set(theirs)):
+                raise ValueError(f"arm {name}: {other} of `against` does not tell its stages apart")
+            if not set(self.backbones_of(name)) & set(self.backbones_of(other)):
+                raise ValueError(f"arm {name}: {other} of `against` has none of its backbones")
+
+    def backbones_of(self, arm: str) -> tuple[BackboneName, ...]:
+        """Return the students of an arm."""
+        return self.arms[arm].backbones or self.backbones
+
+    def declarations(self) -> dict[str, Declaration]:
+        """Return what every arm declares before anything is trained."""
+        return {
+            name: Declaration(
+                note=arm.note,
+                against=arm.against,
+                endpoints=arm.endpoints,
+                control=arm.control,
+                unaided=self.plan(name).method.kind == "none",
+                teachers=tuple(
+                    teacher_title(teacher, self.plan(name).selection.seed) for teacher in self.teachers_of(name)
+                ),
+            )
+            for name, arm in self.arms.items()
+        }
 
     def plan(self, arm: str) -> StudentPlan:
         """Return the complete student plan of an arm."""
@@ -116,98 +125,17 @@ class StudyConfig(Config):
         """Return the views of an arm."""
         return parse_config(_merged(self.views.as_json(), self.arms[arm].views), ViewSpec, source=f"views of {arm}")
 
+    @property
+    def teacher_views(self) -> ViewSpec:
+        """Views of the teachers: the study's under the next seed, never in pairs."""
+        return self.views.model_copy(update={"seed": self.views.seed + 1, "joint": None})
+
     def teachers_of(self, arm: str) -> tuple[str, ...]:
         """Return the names of an arm's teachers."""
         given = self.arms[arm].teachers
         if given is not None:
             return given
         return (next(iter(self.teachers)),) if METHODS[self.plan(arm).method.kind].needs_teacher else ()
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One network of a study.
-
-    Args:
-        arm: Name of the arm.
-        backbone: Student.
-        fraction: Share of the training patients.
-        seed: Seed of the student.
-        plan: Complete student plan.
-        views: Its views.
-        teachers: Names of its teachers.
-        online: They answer online.
-        teacher_noise: How often they are made to be wrong.
-    """
-
-    arm: str
-    backbone: str
-    fraction: float
-    seed: int
-    plan: StudentPlan
-    views: ViewSpec
-    teachers: tuple[str, ...]
-    online: bool
-    teacher_noise: TeacherNoise
-
-    @property
-    def name(self) -> str:
-        """Name of its folder and files."""
-        return f"{self.arm}-{self.backbone}-f{self.fraction:g}-s{self.seed}"
-
-    def identity(self, config: StudyConfig, prepared: str) -> str:
-        """Digest of everything that decides its result, as far as configuration and data do.
-
-        Args:
-            config: The study.
-            prepared: Digest of the prepared folder.
-        """
-        # What was added later is part of it only where it is used, so that earlier results stay valid.
-        noise = {"teacher_noise": self.teacher_noise.as_json()} if self.teacher_noise.share else {}
-        return digest_json(
-            {
-                **noise,
-                "plan": self.plan.as_json(),
-                "views": self.views.as_json(),
-                "teachers": {name: config.teachers[name].as_json() for name in self.teachers},
-                "teacher_views": config.views.as_json(),
-                "book": None if self.online else config.book.as_json(),
-                "prepared": prepared,
-            }
-        )
-
-
-def cells(config: StudyConfig) -> Iterator[Cell]:
-    """Yield the cells in the order in which they are trained: whole comparisons first, seed by seed."""
-    for seed in config.seeds:
-        for fraction in config.fractions:
-            for arm, settings in config.arms.items():
-                for backbone in settings.backbones or config.backbones:
-                    yield _cell(config, arm, backbone, fraction, seed)
-
-
-def _cell(config: StudyConfig, arm: str, backbone: str, fraction: float, seed: int) -> Cell:
-    plan = config.plan(arm)
-    plan = plan.model_copy(
-        update={
-            "backbone": backbone,
-            "train": plan.train.model_copy(update={"seed": seed}),
-            "selection": plan.selection.model_copy(update={"fraction": fraction}),
-        }
-    )
-    spec = METHODS[plan.method.kind]
-    settings = config.arms[arm]
-    return Cell(
-        arm,
-        backbone,
-        fraction,
-        seed,
-        plan,
-        config.views_of(arm),
-        config.teachers_of(arm),
-        online=settings.online or not spec.cacheable,
-        teacher_noise=settings.teacher_noise,
-    )
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select
 from fibrokd.files import digest_file
 from fibrokd.methods.none import NoneConfig, SupervisedOnly
+from fibrokd.progress import say
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.ledger import measured
 from fibrokd.training.method import Phase
 from fibrokd.training.networks import BackboneName, build
 from fibrokd.training.objective import SupervisedConfig
@@ -72,5 +74,8 @@ def run(config: TeachConfig, out: Path) -> Record:
         images=TrainingImages.of(part, config.views),
         facts={"method": {"kind": "none"}, "pretrained": config.pretrained, **inputs},
     )
-    produce_network(out, part, lesson, config.train.seed)
-    return step.finish(OUTPUTS, device=str(accelerator().device))
+    with measured(out, accelerator().device):
+        produce_network(out, part, lesson, config.train.seed)
+    record = step.finish(OUTPUTS, device=str(accelerator().device))
+    say(f"  the teacher lies in {out}")
+    return record

@@ -12,29 +12,18 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fibrokd.training.dataset import Batch
-from fibrokd.training.method import LOGITS_ONLY, MethodConfig
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
-from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.mixture import Distillation, MixtureConfig
 
 RELEASED_CLASSES = 100
 """Classes of CIFAR-100, over which the released code averages the divergence."""
 
 
-class SoftLabelConfig(MethodConfig):
+class SoftLabelConfig(MixtureConfig):
     """Coefficients of a frozen teacher's soft labels."""
-
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """α, the share of the distillation term; labels get 1 − α."""
-
-    kd_temperature: Annotated[float, Field(gt=0)] = 3.0
-    """T, at which teacher and student are compared."""
 
     scale: Literal["batchmean", "released"] = "batchmean"
     """``batchmean``: α T² times the KL summed over stages, comparable with method ``kd``. ``released``: α, T and
@@ -52,38 +41,9 @@ class SoftLabelConfig(MethodConfig):
     @property
     def soft_weight(self) -> float:
         """Factor of the mean over images of the KL summed over stages."""
-        weight = self.alpha * self.kd_temperature**2
+        weight = super().soft_weight
         return weight if self.scale == "batchmean" else weight * self.multiplier / RELEASED_CLASSES
 
 
-class SoftLabels(Objective):
-    """L = (1 − α) L_sup + w mean_i KL(p_t^T ‖ p_s^T), with w from the configured scale.
-
-    Args:
-        config: α, T and their scale.
-        supervised: The shared supervised term.
-    """
-
-    needs = LOGITS_ONLY
-
-    def __init__(self, config: SoftLabelConfig, supervised: SupervisedTerm) -> None:
-        super().__init__()
-        self.config = config
-        self.supervised = supervised
-
-    def forward(
-        self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
-    ) -> Mapping[str, Term]:
-        """Return both terms; the moment plays no part.
-
-        Raises:
-            TrainingError: There is no teacher signal.
-        """
-        del moment
-        c = self.config
-        target = expect_signal(signal, c.kind).probabilities(c.kd_temperature)
-        values = soft_kl(outputs.logits, target, c.kd_temperature)
-        return {
-            "supervised": self.supervised(outputs.logits, batch, coefficient=1 - c.alpha),
-            "kd": Term.mean(values, coefficient=c.soft_weight),
-        }
+class SoftLabels(Distillation):
+    """L = (1 − α) L_sup + w mean_i KL(p_t^T ‖ p_s^T), with w from the configured scale."""

@@ -10,10 +10,12 @@ import pytest
 
 from fibrokd.config import parse_config
 from fibrokd.data.isolation import WorkerLimits
-from fibrokd.data.sources import DataConfig, SourceFile, Unmatched, find_files
+from fibrokd.data.sources import DataConfig, SourceFile, Unmatched, find_files, list_files
 from fibrokd.data.walking import locate
 from fibrokd.errors import InputError, LabelError, TableError
 from tests.data.objects import monochrome, to_bytes
+
+LITTER = ("DICOMDIR", "Thumbs.db", "desktop.ini", ".DS_Store", "notes.txt", "Report.pdf", "list.csv", "i.xml", "i.json")
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -204,7 +206,7 @@ def test_a_missing_table_or_root_or_stage_is_refused(tmp_path: Path) -> None:
     assert "DOE" not in str(caught.value)
     with pytest.raises(LabelError, match="names no file"):
         find_files(DataConfig(root=tmp_path, layout="table"))
-    with pytest.raises(LabelError, match="could not read"):
+    with pytest.raises(LabelError, match="no such file"):
         find_files(DataConfig(root=tmp_path, layout="table", labels=Path("absent.csv")))
 
 
@@ -274,3 +276,71 @@ def test_no_message_about_a_table_quotes_what_may_be_a_name(tmp_path: Path, text
     assert not [name for name in ("DOE", "JANE", "ROE", "Roe", "RICHARD") if name in str(caught.value)]
     with pytest.raises(TableError, match="line 2: stage 'F7' is not one of"):
         find_files(table_config(tmp_path, "path,stage\na.png,F7\n"))
+
+
+def dicom_files(root: Path, *patients: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    for number, patient in enumerate(patients):
+        (root / f"IM{number}").write_bytes(to_bytes(monochrome(pixels, PatientID=patient)))
+
+
+def test_where_no_row_is_about_a_file_the_message_says_why_and_not_to_set_what_is_set(tmp_path: Path) -> None:
+    dicom_files(tmp_path, "000017", "000018")
+    config = table_config(tmp_path, "PatientID,stage\n17,F1\n18,F2\n")
+    with pytest.raises(InputError) as caught:
+        find_files(config)
+    assert "2 × no_file, 2 × no_label" in caught.value.problem
+    assert "the table's have 2 characters, the files' 6) equal a file's but for leading zeros" in caught.value.problem
+    assert "data.layout" not in caught.value.todo
+    assert "outside_links" not in caught.value.todo
+    assert not [value for value in ("17", "18") if value in str(caught.value).replace(str(tmp_path), "")]
+
+
+def test_notes_and_litter_are_no_files_that_lack_an_identifier(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", *LITTER)
+    with pytest.raises(InputError, match="none of 1 files carries a PatientID"):
+        find_files(table_config(tmp_path, "PatientID,stage\nCASE-1,F1\n"))
+
+
+def test_a_collection_without_a_match_can_be_listed_so_that_it_can_be_written_down(tmp_path: Path) -> None:
+    config = table_config(touch(tmp_path, "a.png"), "path,stage\n/data/a.png,F1\n")
+    found = list_files(config)
+    assert found.files == ()
+    assert [(item.kind, item.reason) for item in found.unmatched] == [("file", "no_label"), ("row", "no_file")]
+    with pytest.raises(InputError, match="begin at a root or a drive") as caught:
+        find_files(config)
+    assert "relative to data.root" in caught.value.todo
+
+
+def test_the_way_to_follow_links_is_named_where_links_were_left_alone_only(tmp_path: Path) -> None:
+    root = touch(tmp_path / "root", "a.png")
+    (root / "F0").symlink_to(touch(tmp_path / "away", "b.png"))
+    with pytest.raises(InputError, match="outside_links"):
+        find_files(DataConfig(root=root))
+
+
+@pytest.mark.parametrize("folder", ["", "F2/"])
+def test_what_is_no_picture_by_its_name_counts_as_none_wherever_it_lies(tmp_path: Path, folder: str) -> None:
+    touch(tmp_path, "F2/a.png", *(folder + name for name in LITTER))
+    (tmp_path / (folder + "more.txt")).symlink_to(touch(tmp_path.parent / "away", "more.txt") / "more.txt")
+    found = find_files(DataConfig(root=tmp_path))
+    assert [file.path for file in found.files] == ["F2/a.png"]
+    assert found.unmatched == ()
+    assert {item.name for item in found.companions} == {folder + name for name in (*LITTER, "more.txt")}
+
+
+def test_what_is_no_picture_by_its_name_lacks_no_row_of_a_table_but_may_have_one(tmp_path: Path) -> None:
+    dicom_files(tmp_path, "CASE-1")
+    touch(tmp_path, *LITTER)
+    found = find_files(table_config(tmp_path, "PatientID,stage\nCASE-1,F2\n"))
+    assert [file.path for file in found.files] == ["IM0"]
+    assert found.unmatched == ()
+    assert {item.name for item in found.companions} == {*LITTER, "labels.csv"}
+    found = find_files(table_config(tmp_path, "path,stage\nnotes.txt,F2\n"))
+    assert [file.path for file in found.files] == ["notes.txt"]  # named by somebody: reading it will say what it is
+
+
+def test_a_linked_folder_is_no_note_whatever_it_is_called(tmp_path: Path) -> None:
+    root = touch(tmp_path / "root", "F0/a.png")
+    (root / "F1.json").symlink_to(touch(tmp_path / "away", "b.png"))
+    assert [item.name for item in find_files(DataConfig(root=root)).unmatched] == ["F1.json/"]

@@ -227,7 +227,7 @@ def test_a_few_clusters_that_all_failed_give_a_gap_without_an_interval():
     assert gap.note == "no interval: all clusters gave the same answer on the images left"
 
 
-def test_a_gap_that_most_resamples_cannot_see_has_no_interval():
+def test_resamples_that_hold_no_image_that_is_left_are_left_out_of_the_gap():
     truth = np.arange(2000) % 5
     groups = [f"g{number:04d}" for number in range(2000)]
     part = answers(truth, np.where(np.arange(2000) % 3 == 0, truth, (truth + 1) % 5), groups)

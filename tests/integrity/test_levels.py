@@ -1,9 +1,10 @@
 """levels.csv: which images one kind of evidence keeps together, without a name of a file or a person."""
 
 import numpy as np
+import pytest
 
 from fibrokd.integrity.identity import StemRules
-from fibrokd.integrity.levels import build_levels, level_table
+from fibrokd.integrity.levels import build_levels, cluster_scores, coarse_levels, draw_weights, level_table
 from tests.integrity.builders import content, manifest
 
 STAGES = np.repeat(np.arange(5), 20)
@@ -58,3 +59,25 @@ def test_there_is_no_subject_level_where_too_few_patients_are_known():
     unknown = level_table(collection(patient=lambda n: f"P{n}" if n < 89 else ""), StemRules())
     assert "subject" in known.columns
     assert "subject" not in unknown.columns
+
+
+@pytest.mark.parametrize(("clusters", "given"), [(5, False), (9, False), (10, True)])
+def test_percentiles_of_fewer_than_ten_clusters_are_not_given_as_intervals(clusters, given):
+    codes = np.arange(40) % clusters
+    correct = (np.arange(40) % 3 == 0) * 1.0
+    scores = cluster_scores(correct, np.arange(40) % 2, codes, draw_weights(clusters, 100))
+    for score in scores.values():
+        assert (score["low"] is not None) == (score["high"] is not None) == given
+        assert ("note" not in score) == given
+    if not given:
+        assert scores["accuracy"]["value"] == 0.35
+        assert scores["accuracy"]["note"] == f"no interval from {clusters} clusters (at least 10 needed)"
+
+
+@pytest.mark.parametrize(("names", "run"), [(2, False), (9, False), (10, True)])
+def test_names_that_a_scanner_deals_out_anew_for_every_patient_make_no_level(names, run):
+    table = collection(path=lambda n: f"P{n // 2}/IM{n % names:04d}.png", patient=lambda n: f"P{n // 2}")
+    levels = {level.name for level in build_levels(table, STAGES, StemRules(), seeds=(0,), replicates=100)}
+    assert ("stem" in levels) == run
+    assert {"random", "content", "all", "subject"} <= levels
+    assert coarse_levels(table, StemRules()) == ({} if run else {"stem": names})

@@ -1,10 +1,21 @@
 """Near-duplicates are counted by what they contradict, and the best examples of each kind are chosen."""
 
-import pytest
+from functools import cache
+from io import BytesIO
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from fibrokd.data.fan import find_fan
+from fibrokd.data.fingerprint import fingerprint
 from fibrokd.integrity.examples import MOST_PICTURES, TITLES, choose_examples
+from fibrokd.integrity.groups import group_images
 from fibrokd.integrity.links import Link
+from fibrokd.integrity.near_duplicates import NearConfig, near_links
 from fibrokd.integrity.near_facts import is_altered_copy, near_facts
+from fibrokd.phantom.clip import Clip
+from fibrokd.phantom.cohort import CohortConfig, cohort_patients
 from tests.integrity.builders import content, manifest
 
 TABLE = manifest(
@@ -37,7 +48,7 @@ def near(a, b, value="0.90"):
         (near(0, 1), {}),
         (near(0, 1, "0.98"), {}),  # neighbouring frames may be so alike
         (near(0, 1, "0.99"), {"copies": 1}),
-        (near(0, 1, "0.80 mirrored"), {"copies": 1, "certain": 1, "mirrored": 1}),
+        (near(0, 1, "0.80 mirrored"), {"copies": 1, "converted": 1, "mirrored": 1}),
         (near(4, 5, "0.99"), {}),  # frames of one file are no copies
         (near(6, 7, "1.00"), {"across_stages": 1, "across_patients": 1}),  # an exact copy, counted elsewhere
         (near(1, 2), {"across_stages": 1, "across_patients": 1, "merges": 1, "largest_groups": 2, "largest_images": 5}),
@@ -46,7 +57,7 @@ def near(a, b, value="0.90"):
 )
 def test_each_link_counts_for_what_it_says(link, counted):
     told = facts(link).as_json()
-    expected = {"links": 1, "threshold": 0.65, "images": 2, "copies": 0, "certain": 0, "mirrored": 0,
+    expected = {"links": 1, "threshold": 0.65, "images": 2, "copies": 0, "converted": 0, "mirrored": 0,
                 "across_stages": 0, "across_patients": 0, "merges": 0, **counted}  # fmt: skip
     assert {name: told[name] for name in expected} == expected
 
@@ -72,12 +83,20 @@ def test_pictures_as_alike_as_frames_are_copies_where_their_files_differ(column,
         ("F0/P1_C0_000.png", "F0/P2_C0_001.png", True),
         ("F0/a.png", "F0/b.png", True),
         ("F0/a1x.png", "F0/a2y.png", True),
+        ("F0/img17.png", "F0/old/img17.png", True),  # one number: not two frames
     ],
 )
 def test_names_that_number_frames_are_not_those_of_copies(one, other, copy):
     table = manifest([{"path": one}, {"path": other}])
     assert is_altered_copy(table, near(0, 1, "0.99")) == copy
     assert is_altered_copy(table, near(0, 1, "0.99 mirrored"))
+
+
+@pytest.mark.parametrize(("other", "copies"), [("F0/Bild 2.jpg", 0), ("F0/Bild 1.jpg", 1), ("F0/Bild 1 (2).jpg", 1)])
+def test_numbered_frames_of_a_clip_that_was_exported_in_two_formats_are_not_called_copies(other, copies):
+    table = manifest([{"path": "F0/Bild 1.png"}, {"path": other, "format": "JPEG"}])
+    told = near_facts(table, ["p", "p"], [near(0, 1, "0.97")], ["p", "p"], 0.65)
+    assert (told.copies, told.converted) == (copies, copies)
 
 
 def test_without_links_nothing_is_counted():
@@ -123,3 +142,140 @@ def test_large_groups_are_shown_in_part_and_frames_kept_whole_are_marked():
 
 def test_nothing_found_gives_no_example():
     assert choose_examples(manifest([{"path": "F0/a.png"}]), [""], []) == ()
+
+
+# --------------------------------------------------------------------------- from pictures to facts
+PATIENTS_DRAWN = 6
+CONFIG = NearConfig()
+
+
+@cache
+def clip(patient):
+    return Clip(cohort_patients(CohortConfig(patients=PATIENTS_DRAWN, seed=4))[patient], 0)
+
+
+@cache
+def frame(patient, number=0):
+    picture = clip(patient).frame(number, 192, overlay=False)
+    picture.flags.writeable = False
+    return picture
+
+
+def saved_again(picture, quality=70):
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+def lighter(picture):
+    return np.where(picture > 0, np.clip(picture * 1.15 + 6, 0, 255), 0).astype(np.uint8)
+
+
+def smaller(picture):
+    return np.asarray(Image.fromarray(picture).resize((160, 160)))
+
+
+def turned(picture):
+    return picture[:, ::-1]
+
+
+@cache
+def print_of(pixels, height):
+    picture = np.frombuffer(pixels, dtype=np.uint8).reshape(height, -1)
+    return fingerprint(picture, find_fan(picture))
+
+
+def original(patient):
+    return frame(patient), {"path": f"F0/P{patient}_C0_000.png", "patient": f"P{patient}"}
+
+
+def told_of(shown):
+    """Facts about pictures, from their pixels on: (facts, links, groups of other evidence, all groups)."""
+    table = manifest([row for _, row in shown])
+    links = near_links(np.stack([print_of(np.ascontiguousarray(p).tobytes(), len(p)) for p, _ in shown]), CONFIG)
+    others, groups = group_images(table, "all"), group_images(table, "all", extra=links)
+    return near_facts(table, list(table["patient"]), links, others.names, CONFIG.threshold), links, others, groups
+
+
+FILED = {"path": "F0/copy.png", "patient": "P2"}
+JPEG = {"path": "F0/P2_C0_000_2.jpg", "format": "JPEG"}
+
+
+@pytest.mark.parametrize(
+    ("planted", "row", "counted"),
+    [
+        (saved_again, FILED | JPEG, {"copies": 1, "converted": 1}),
+        (lighter, FILED, {"copies": 1}),
+        (lighter, FILED | {"path": "F0/P2_C0_007.png"}, {}),  # named as a frame of the clip: may be one
+        (lighter, FILED | {"path": "F0/P3_C0_007.png"}, {"copies": 1}),
+        (smaller, FILED | {"height": "160", "width": "160"}, {"copies": 1, "converted": 1}),
+        (turned, FILED, {"copies": 1, "converted": 1, "mirrored": 1}),
+        (turned, FILED | {"path": "F0/P2_C0_007.png"}, {"copies": 1, "converted": 1, "mirrored": 1}),
+        (lambda p: saved_again(turned(p)), FILED | JPEG, {"copies": 1, "converted": 1, "mirrored": 1}),
+        (lambda p: lighter(saved_again(p, 90)), FILED | JPEG | {"stage": "F3"},
+         {"copies": 1, "converted": 1, "across_stages": 1}),
+        (turned, FILED | {"patient": "P9"}, {"copies": 1, "converted": 1, "mirrored": 1, "across_patients": 1,
+                                            "merges": 1, "largest_groups": 2, "largest_images": 2}),
+        (lighter, FILED | {"patient": ""}, {"copies": 1, "merges": 1, "largest_groups": 2, "largest_images": 2}),
+        (lambda p: p.copy(), FILED | {"pixel_digest": content(2)}, {}),  # an exact copy, counted elsewhere
+        (lambda p: frame(2, 1), FILED | {"path": "F0/P2_C0_001.png"}, {}),
+    ],
+    ids=["saved again", "lighter", "lighter, numbered", "lighter, another clip's name", "smaller", "mirrored",
+         "mirrored, numbered", "mirrored and saved again", "another stage", "another patient", "no patient", "exact",
+         "next frame"],
+)  # fmt: skip
+def test_one_planted_picture_is_reported_for_what_was_done_to_it(planted, row, counted):
+    shown = [original(patient) for patient in range(PATIENTS_DRAWN)]
+    shown[2][1]["pixel_digest"] = content(2)
+    told, links, others, groups = told_of([*shown, (planted(frame(2)), row)])
+    assert [(link.a, link.b) for link in links] == [(2, PATIENTS_DRAWN)]
+    expected = {"links": 1, "threshold": 0.6, "images": 2, "copies": 0, "converted": 0, "mirrored": 0,
+                "across_stages": 0, "across_patients": 0, "merges": 0, **counted}  # fmt: skip
+    found = told.as_json()
+    assert {name: found[name] for name in expected} == expected
+    assert groups.names[2] == groups.names[PATIENTS_DRAWN]
+    assert others.count - groups.count == told.merges
+
+
+def test_different_patients_on_the_same_scanners_are_nobodys_copies():
+    told, links, others, groups = told_of([original(patient) for patient in range(PATIENTS_DRAWN)])
+    assert links == []
+    assert (told.links, told.images, told.copies, told.merges, told.largest_images) == (0, 0, 0, 0, 1)
+    assert others.count == groups.count == PATIENTS_DRAWN
+
+
+def planted_everywhere():
+    """Six patients, each with one picture that was altered in its own way and filed without a patient."""
+    altered = [saved_again, lighter, turned, lambda p: saved_again(turned(p)), smaller, lighter]
+    rows = [{"format": "JPEG"}, {}, {}, {"format": "JPEG"}, {"height": "160", "width": "160"}, {"stage": "F1"}]
+    shown = [original(patient) for patient in range(PATIENTS_DRAWN)]
+    for patient, (alter, row) in enumerate(zip(altered, rows, strict=True)):
+        shown.append((alter(frame(patient)), {"path": f"F0/{'abcdef'[patient]}.png", **row}))
+    return shown
+
+
+def test_many_planted_pictures_add_up():
+    told, _, others, groups = told_of(planted_everywhere())
+    assert told.as_json() == {
+        "links": 6, "threshold": 0.6, "images": 12, "copies": 6, "converted": 4, "mirrored": 2, "across_stages": 1,
+        "across_patients": 0, "merges": 6, "largest_groups": 2, "largest_images": 2,
+    }  # fmt: skip
+    assert (others.count, groups.count) == (12, 6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_in_whatever_order_the_files_lie_the_facts_are_the_same(seed):
+    shown = planted_everywhere()
+    order = np.random.default_rng(seed).permutation(len(shown))
+    assert told_of([shown[place] for place in order])[0] == told_of(shown)[0]
+
+
+def test_a_chain_of_copies_under_many_patients_is_measured_from_end_to_end():
+    shown = [original(patient) for patient in range(PATIENTS_DRAWN)]
+    alterations = [lighter(frame(0)), saved_again(frame(0)), turned(frame(0))]
+    shown += [(picture, {"path": f"F0/{n}.png", "patient": f"Q{n}"}) for n, picture in enumerate(alterations)]
+    shown.append((frame(1, 1), {"path": "F0/P1_C0_001.png", "patient": "Q2"}))  # ties a second patient to the last one
+    told, _, others, groups = told_of(shown)
+    assert (told.largest_groups, told.largest_images) == (5, 6)  # P0, Q0, Q1, Q2 and P1
+    assert told.merges == others.count - groups.count == 4
+    assert told.across_patients == told.links > 4

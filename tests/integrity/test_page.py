@@ -217,3 +217,15 @@ def test_the_card_is_printed_with_its_questions_or_its_absence_is():
     for answer in card.as_json().values():
         assert answer in text
     assert "Reference standard" in text
+
+
+def test_files_that_gave_pictures_and_files_set_aside_add_up_and_what_was_not_run_is_said():
+    integrity = integrity_of(findings_of(cohort()))
+    integrity |= {"files": 69, "images": 64, "quarantined": 6, "levels_too_coarse": {"stem": 2}}
+    few = {"value": 0.1, "low": None, "high": None, "note": "no interval from 5 clusters (at least 10 needed)"}
+    integrity["controls"]["thumbnail_1nn_split"] |= {"accuracy": few, "clusters": 5}
+    page = render_page(integrity)
+    assert "63 of 69 files gave 64 pictures" in page
+    assert "that makes 2 groups only, at least 10 are needed. Names say nothing here." in page
+    assert "accuracy of 10.0\u00a0% (no interval)" in page
+    assert "of fewer than 10 clusters none is given" in page

@@ -51,10 +51,10 @@ def test_rows_of_other_splits_are_never_looked_up():
 
 
 def test_intervals_resample_clusters_and_not_images():
-    clusters = np.arange(N) // 42  # about six test images each
+    clusters = np.arange(N) // 28  # four test images each
     thumbnails = THUMBNAILS.copy()
     for row in TEST[clusters[TEST] % 2 == 0]:  # every other cluster is answered rightly
-        thumbnails[next(r for r in TRAIN if r > row - 42 and STAGES[r] == STAGES[row])] = thumbnails[row]
+        thumbnails[next(r for r in TRAIN if r > row - 28 and STAGES[r] == STAGES[row])] = thumbnails[row]
     by_image, by_cluster = measure(thumbnails), measure(thumbnails, clusters=clusters)
     width = [found["accuracy"]["high"] - found["accuracy"]["low"] for found in (by_image, by_cluster)]
     assert (by_image["clusters"], by_cluster["clusters"]) == (len(TEST), len(set(clusters[TEST])))

@@ -179,11 +179,26 @@ def test_a_clean_cohort_with_scanners_margins_and_near_duplicates_is_fit():
     ids=["copies", "mirrored", "one across stages", "many across stages", "across patients", "chain"],
 )
 def test_what_likeness_says_is_named_with_its_number(links, code, severity):
-    table = cohort(lambda p, f, row: {"format": ("PNG", "JPEG")[f]})
+    again = {"format": "JPEG"}
+    table = cohort(lambda p, f, row: again | {"path": row["path"].replace("x1.png", "x0_copy.jpg")} if f else {})
     verdict = judge(findings_of(table, near=links, controls=OFF))
     reasons = {reason.code: reason for reason in verdict.reasons}
     assert reasons[code].severity == severity
     assert reasons[code].number > 0
+
+
+def test_clips_exported_in_two_formats_are_not_reproached_for_their_neighbouring_frames():
+    table = cohort(lambda p, f, row: {"path": row["path"].replace(".png", ".jpg"), "format": "JPEG"} if f else {})
+    links = [Link(2 * p, 2 * p + 1, "near", "0.97") for p in range(PATIENTS)]
+    assert judge(findings_of(table, near=links, controls=OFF)).reasons[0].code == "no_controls"
+
+
+def test_pictures_that_may_be_frames_of_a_clip_are_not_called_copies_to_be_removed():
+    table = cohort(lambda p, f, row: {"path": row["path"].replace("x1.png", "x0_copy.png")} if f else {})
+    links = [Link(2 * p, 2 * p + 1, "near", "0.99") for p in range(40)]
+    (reason,) = (r for r in judge(findings_of(table, near=links, controls=OFF)).reasons if r.code == "near_copies")
+    assert "or neighbouring frames of one clip" in reason.text
+    assert "only what you know to be copies" in reason.todo
 
 
 def test_likeness_that_was_not_looked_for_is_told_apart_from_likeness_that_was_not_found():
@@ -254,3 +269,24 @@ def test_the_spread_of_guessing_is_that_of_groups_found_as_a_whole():
                      evidence_groups=group_images(manifest(rows), "subject"))  # fmt: skip
     random = np.random.default_rng(0).random((20_000, 2, 5)) < 0.5
     assert uneven.chance_spread == pytest.approx((random @ sizes / 10).mean(axis=1).std(), rel=0.02)
+
+
+def test_one_row_without_a_file_is_one_row_and_codes_are_told_in_words():
+    findings = findings_of(cohort(), controls=OFF, refused={"colour_flow": 4}, files=304)
+    findings = replace(findings, collection=replace(findings.collection, unmatched_rows=1, files=50))
+    texts = {reason.code: reason.text for reason in judge(findings).reasons}
+    assert texts["unmatched_rows"].startswith("1 row of the label table has no file")
+    assert "(colour flow: 4)" in texts["unreadable"]
+
+
+def test_a_shortcut_over_too_few_clusters_for_an_interval_is_still_named():
+    table = cohort().iloc[: 2 * 9].reset_index(drop=True)
+    findings = findings_of(cohort())
+    found = {"value": 1.0, "low": None, "high": None, "note": "no interval from 9 clusters (at least 10 needed)"}
+    controls = {"thumbnail_1nn": {"all": {"accuracy": found, "balanced_accuracy": found}}}
+    groups = replace(findings.evidence_groups, names=findings.evidence_groups.names[: 2 * 9])
+    collection = replace(findings.collection, table=table)
+    small = replace(findings, controls=controls, collection=collection, evidence_groups=groups)
+    assert "thumbnail_1nn" in {reason.code for reason in judge(small).reasons}
+    luck = {"thumbnail_1nn": {"all": {"accuracy": found, "balanced_accuracy": {**found, "value": 0.4}}}}
+    assert "thumbnail_1nn" not in {reason.code for reason in judge(replace(small, controls=luck)).reasons}

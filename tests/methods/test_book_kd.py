@@ -17,40 +17,25 @@ from fibrokd.pipeline import distill, teach, write_book
 from fibrokd.training.book import Book, BookConfig
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import build
+from fibrokd.training.objective import Moment
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from tests.methods.losses import SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
 
-WEIGHTED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
 FIRST, LAST = Moment(0, 4), Moment(3, 4)
 PLAIN = {"correction": False, "entropy_weights": False}
 
 
 def _terms(config, logits, signal, batch, moment=LAST):
-    return LearnFromBook(config, WEIGHTED)(Outputs(logits, logits, {}), signal, batch, moment)
+    return terms_of(LearnFromBook(config, SUPERVISED), logits, signal, batch, moment)
 
 
 def _loss(*args):
-    return sum(term.coefficient * value(term) for term in _terms(*args).values())
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("book_kd") / "prepared")
+    return loss_of(_terms(*args))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +60,7 @@ def books(prepared, tmp_path_factory):
 def test_one_teacher_without_correction_and_weights_is_vanilla_distillation(student, teacher):
     batch, x, y = make_batch(), student.clone().requires_grad_(), student.clone().requires_grad_()
     ours = _loss(BookKdConfig(**PLAIN), x, TeacherSignal(teacher), batch)
-    vanilla = VanillaKd(KdConfig(), WEIGHTED)(Outputs(y, y, {}), TeacherSignal(teacher), batch, LAST)
+    vanilla = terms_of(VanillaKd(KdConfig(), SUPERVISED), y, teacher, batch, LAST)
     theirs = sum(term.coefficient * value(term) for term in vanilla.values())
     ours.backward()
     theirs.backward()
@@ -181,7 +166,6 @@ def test_a_student_of_two_books_resumes_exactly_and_no_teacher_answers(books, pr
     monkeypatch.setattr(LiveTeacher, "signal", None)
     config = configuration(prepared, {"kind": "book_kd", "teacher_weights": [3, 1]}, book=[str(b) for b in books])
     folder = check_exact_resume(config, tmp_path, cuts=(1,))
-    check_export(folder, prepared)
     cost = json.loads((folder / "cost.json").read_text())
     assert (cost["teacher_forwards"], cost["teacher_weights_mb"]) == (0, 0)
     assert cost["peak_memory_mb"] > 0
@@ -202,7 +186,7 @@ def test_a_live_teacher_teaches_too_and_stays_as_it_was(prepared, tmp_path):
 
 
 def test_teachers_and_weights_must_be_as_many_and_books_must_repeat_alike():
-    live = [LiveTeacher(build("tiny", 5, False, None, k), Runtime("fp32", "nchw"), torch.device("cpu")) for k in (0, 1)]
+    live = [online(k) for k in (0, 1)]
     with pytest.raises(ConfigError, match="one weight"):
         combine(BookKdConfig(teacher_weights=(1.0,)), tuple(live))
     assert combine(BookKdConfig(teacher_weights=(1.0, 3.0)), tuple(live)).weights == (0.25, 0.75)

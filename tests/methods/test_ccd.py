@@ -12,15 +12,13 @@ from fibrokd.methods.ccd import CcdConfig, CosineConfidence, cosine_confidence
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.pipeline import distill, write_book
 from fibrokd.training.book import BookConfig
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm, soft_kl
-from fibrokd.training.runtime import Runtime
+from fibrokd.training.networks import build
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, soft_kl
 from fibrokd.training.signals import TeacherSignal
-from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
+from tests.methods.losses import START, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
 PLAIN = SupervisedTerm(SupervisedConfig(), torch.ones(K))
 WEIGHTED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 0.0, 1.5, 0.7]))
 PAIRED = {"joint": {}}
@@ -36,27 +34,11 @@ def _pairs(size=8, mixed=True):
 
 
 def _terms(config, student, teacher, batch=None, supervised=PLAIN):
-    signal = teacher if isinstance(teacher, TeacherSignal) else TeacherSignal(teacher)
-    outputs = Outputs(student, student, {})
-    return CosineConfidence(config, supervised)(outputs, signal, _pairs() if batch is None else batch, START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
+    return terms_of(CosineConfidence(config, supervised), student, teacher, _pairs() if batch is None else batch)
 
 
 def _soft(terms):
-    return sum(terms[name].coefficient * value(terms[name]) for name in ("views", "copies"))
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
+    return loss_of({name: terms[name] for name in ("views", "copies")})
 
 
 def test_a_copy_that_equals_its_original_counts_double(student, teacher):
@@ -72,10 +54,8 @@ def test_orthogonal_answers_are_plain_distillation_on_all_rows(student):
     teacher[0::2, 1], teacher[1::2, 3] = 5.0, 2.0
     assert torch.allclose(cosine_confidence(TeacherSignal(teacher)), torch.ones(4))
     batch = _pairs()
-    plain = VanillaKd(KdConfig(alpha=0.5, kd_temperature=4.0), PLAIN)(
-        Outputs(student, student, {}), TeacherSignal(teacher), batch, START
-    )
-    assert torch.allclose(_total(_terms(CcdConfig(factor=1.0), student, teacher, batch)), _total(plain))
+    plain = terms_of(VanillaKd(KdConfig(alpha=0.5, kd_temperature=4.0), PLAIN), student, teacher, batch)
+    assert torch.allclose(loss_of(_terms(CcdConfig(factor=1.0), student, teacher, batch)), loss_of(plain))
 
 
 def test_an_opposite_copy_counts_nothing(student, teacher):
@@ -87,11 +67,9 @@ def test_an_opposite_copy_counts_nothing(student, teacher):
 
 def test_without_confidence_it_is_distillation_with_joint_augmentation(student, teacher):
     batch = _pairs()
-    plain = VanillaKd(KdConfig(alpha=0.5, kd_temperature=4.0), WEIGHTED)(
-        Outputs(student, student, {}), TeacherSignal(teacher), batch, START
-    )
+    plain = terms_of(VanillaKd(KdConfig(alpha=0.5, kd_temperature=4.0), WEIGHTED), student, teacher, batch)
     mine = _terms(CcdConfig(confidence=False), student, teacher, batch, WEIGHTED)
-    assert torch.allclose(_total(mine), 2 * _total(plain))
+    assert torch.allclose(loss_of(mine), 2 * loss_of(plain))
 
 
 def test_it_is_the_formula_written_out_in_loops(student, teacher):
@@ -113,7 +91,7 @@ def test_it_is_the_formula_written_out_in_loops(student, teacher):
 def test_the_hard_share_multiplies_the_labels(student, teacher):
     assert _terms(CcdConfig(hard_share=0.3), student, teacher)["supervised"].coefficient == pytest.approx(0.6)
     permuted = dataclasses.replace(_pairs(), stages=_pairs().stages.flip(0))
-    first, second = (_total(_terms(CcdConfig(hard_share=0.0), student, teacher, b)) for b in (_pairs(), permuted))
+    first, second = (loss_of(_terms(CcdConfig(hard_share=0.0), student, teacher, b)) for b in (_pairs(), permuted))
     assert torch.equal(first, second)
 
 
@@ -140,7 +118,7 @@ def test_where_members_were_answered_apart_the_confidence_is_their_mean(teacher)
 @pytest.mark.parametrize("scale", [0.0, 1e-6, 1.0, 1e4, 1e30])
 def test_it_is_finite_with_mixup_class_weights_and_extreme_logits(student, scale):
     x = (student * min(scale, 1e4)).requires_grad_()
-    loss = _total(_terms(CcdConfig(), x, (scale * student.flip(0)).bfloat16(), supervised=WEIGHTED))
+    loss = loss_of(_terms(CcdConfig(), x, (scale * student.flip(0)).bfloat16(), supervised=WEIGHTED))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -148,11 +126,11 @@ def test_it_is_finite_with_mixup_class_weights_and_extreme_logits(student, scale
 
 def test_the_gradient_reaches_the_student_and_never_the_teacher():
     network = build("tiny", K, False, None, 1)
-    source = LiveTeacher(build("tiny", K, False, None, 2), Runtime("fp32", "nchw"), torch.device("cpu"))
+    source = online(2)
     before = {name: tensor.clone() for name, tensor in source.network.state_dict().items()}
     batch = dataclasses.replace(_pairs(), images=torch.rand(8, 1, 32, 32))
     objective = CosineConfidence(CcdConfig(), PLAIN)
-    _total(objective(objective.ask(network, batch), source.signal(batch), batch, START)).backward()
+    loss_of(objective(objective.ask(network, batch), source.signal(batch), batch, START)).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert all(parameter.grad is None for parameter in source.network.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.network.state_dict().items())
@@ -177,20 +155,17 @@ def test_the_configuration_in_the_repository_is_the_starting_point():
     assert CcdConfig.model_validate_json(config.model_dump_json()) == config
 
 
-def test_a_run_cut_anywhere_ends_with_the_same_student_and_a_book_gives_its_losses(tmp_path):
-    prepared, teacher = write_tiny(tmp_path / "prepared"), tmp_path / "teacher"
-    distill.run(configuration(prepared, {"kind": "none"}), teacher)
+def test_a_run_cut_anywhere_ends_with_the_same_student_and_a_book_gives_its_losses(prepared, taught, tmp_path):
     with pytest.raises(ConfigError, match="joint"):
-        distill.run(configuration(prepared, {"kind": "ccd"}, teacher=str(teacher)), tmp_path / "refused")
-    config = configuration(prepared, {"kind": "ccd"}, teacher=str(teacher), views=PAIRED)
-    check_export(check_exact_resume(config, tmp_path, cuts=(1,)), prepared)
+        distill.run(configuration(prepared, {"kind": "ccd"}, teacher=str(taught)), tmp_path / "refused")
+    config = configuration(prepared, {"kind": "ccd"}, teacher=str(taught), views=PAIRED)
+    check_exact_resume(config, tmp_path, cuts=(1,))
     book = write_book.WriteBookConfig(
         prepared=prepared,
-        teacher=teacher,
+        teacher=taught,
         book=BookConfig(views=3),
         views=config.views,
         minimum_balanced_accuracy=0.0,
     )
     write_book.run(book, tmp_path / "book")
-    distill.run(configuration(prepared, {"kind": "ccd"}, book=str(tmp_path / "book"), views=PAIRED), tmp_path / "read")
-    check_export(tmp_path / "read", prepared)
+    check_export(configuration(prepared, {"kind": "ccd"}, book=str(tmp_path / "book"), views=PAIRED), tmp_path / "read")

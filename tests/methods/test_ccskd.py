@@ -12,18 +12,15 @@ from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.methods.ccskd import METHOD, Ccskd, CcskdConfig, schedule, selective_kl, selective_weights
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.pipeline import distill, write_book
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
-from fibrokd.training.runtime import Runtime
+from fibrokd.training.networks import Outputs
+from fibrokd.training.objective import Moment
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.targets import agreement
-from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from tests.methods.losses import SUPERVISED, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
 
 LATE = Moment(80, 200)
-WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
-SUPERVISED = SupervisedTerm(SupervisedConfig(), WEIGHTS)
 WIDTHS = {"s8": 4, "s16": 6}
 TEACHER_WIDTHS = {"s8": 7, "s16": 3}
 TAPS = ("s8", "s16")
@@ -43,28 +40,6 @@ def _signal(logits):
     random = torch.Generator().manual_seed(6)
     gaps = {tap: torch.rand(8, width, generator=random) for tap, width in TEACHER_WIDTHS.items()}
     return TeacherSignal(logits, gaps=gaps)
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("ccskd") / "prepared")
-
-
-@pytest.fixture(scope="module")
-def taught(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ccskd_teacher") / "teacher"
-    distill.run(configuration(prepared, {"kind": "none"}), folder)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -166,9 +141,7 @@ def test_with_nothing_but_plain_responses_it_is_vanilla_distillation(student, te
     changes = {"selective_weight": 0.0, "channel_weight": 0.0, "relation_weight": 0.0, "labels_enter": 0.0}
     objective = _objective(label_weight=0.4, kd_weight=0.6, kd_temperature=3.0, **changes)
     terms = objective(_outputs(student), _signal(teacher), make_batch(), Moment(0, 9))
-    vanilla = VanillaKd(KdConfig(), SUPERVISED)(
-        Outputs(student, student, {}), TeacherSignal(teacher), make_batch(), Moment(0, 9)
-    )
+    vanilla = terms_of(VanillaKd(KdConfig(), SUPERVISED), student, teacher)
     first, second = (sum(t.coefficient * value(t) for t in found.values()) for found in (terms, vanilla))
     assert torch.allclose(first, second)
 
@@ -205,7 +178,7 @@ def test_connectors_start_from_their_seed_and_leave_the_random_state_alone():
 
 
 def test_early_stopping_waits_until_labels_have_been_seen(prepared):
-    live = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), torch.device("cpu"))
+    live = online(1)
     data = Prepared.open(prepared)
     for patience, wanted in ((None, 0), (4, 7), (12, 10)):
         config = configuration(prepared, {"kind": "ccskd"}, train={"epochs": 10, "early_stopping": patience})
@@ -232,7 +205,6 @@ def test_the_shipped_configuration_is_the_released_one():
 def test_a_run_resumes_exactly_and_exports_no_connector(prepared, taught, tmp_path):
     config = configuration(prepared, {"kind": "ccskd"}, teacher=str(taught))
     folder = check_exact_resume(config, tmp_path, cuts=(1,))
-    check_export(folder, prepared)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert set(lines[0]["terms"]) == {"supervised", "selective", "kd", "channel", "relation"}
 

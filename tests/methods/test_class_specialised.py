@@ -25,17 +25,16 @@ from fibrokd.methods.class_specialised import (
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.pipeline import distill, write_book
 from fibrokd.training.book import BookConfig
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import build
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.prediction import predict
 from fibrokd.training.restriction import Restricted, answering, restricted
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
-from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
+from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
 CPU = torch.device("cpu")
 SOME = (3, 4)
 CLASSES = torch.tensor([0, 0, 0, 1, 1, 2, -1, -1])
@@ -48,24 +47,13 @@ def _batch(count=2, mixed=True):
 
 def _terms(config, logits, teacher, batch=None, stages=SOME, pooled=None):
     supervised = SupervisedTerm(SupervisedConfig(), torch.linspace(0.5, 1.5, len(stages)))
-    outputs = Outputs(logits, logits if pooled is None else pooled, {})
-    signal = teacher if isinstance(teacher, TeacherSignal) else TeacherSignal(teacher)
     batch = _batch(len(stages)) if batch is None else batch
-    return ClassSpecialised(config, supervised, stages)(outputs, signal, batch, START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
+    return terms_of(ClassSpecialised(config, supervised, stages), logits, teacher, batch, pooled=pooled)
 
 
 @pytest.fixture
 def student():
     return torch.randn(8, 2, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
 
 
 @pytest.fixture
@@ -77,9 +65,7 @@ def test_with_all_stages_the_renormalised_loss_is_vanilla_distillation_exactly(t
     logits, batch = teacher.flip(0), make_batch()
     config = ClassSpecialisedConfig(renorm=0.7, kd_temperature=3.0)
     mine = _terms(config, logits, teacher, batch, tuple(range(K)))["renorm_kl"]
-    plain = VanillaKd(KdConfig(alpha=0.7), SupervisedTerm(SupervisedConfig(), torch.ones(K)))(
-        Outputs(logits, logits, {}), TeacherSignal(teacher), batch, START
-    )["kd"]
+    plain = terms_of(VanillaKd(KdConfig(alpha=0.7), SUPERVISED), logits, teacher, batch)["kd"]
     assert torch.equal(mine.values, plain.values)
     assert mine.coefficient == pytest.approx(plain.coefficient)
 
@@ -104,7 +90,7 @@ def test_restricting_logits_is_renormalising_probabilities(teacher, temperature)
 def test_stages_that_are_left_out_cannot_influence_the_loss(student, teacher):
     other = teacher.clone()
     other[:, :3] = 1e4 * torch.randn(8, 3)
-    first, second = (_total(_terms(ClassSpecialisedConfig(), student, t)) for t in (teacher, other))
+    first, second = (loss_of(_terms(ClassSpecialisedConfig(), student, t)) for t in (teacher, other))
     assert torch.equal(first, second)
 
 
@@ -207,7 +193,7 @@ def test_terms_without_weight_are_not_computed(student, teacher):
 
 def test_it_is_finite_with_mixup_class_weights_and_extreme_logits(student, teacher):
     x = (1e4 * student).requires_grad_()
-    loss = _total(_terms(ClassSpecialisedConfig(orthogonal=0.2), x, (1e4 * teacher).bfloat16(), pooled=x))
+    loss = loss_of(_terms(ClassSpecialisedConfig(orthogonal=0.2), x, (1e4 * teacher).bfloat16(), pooled=x))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -215,11 +201,11 @@ def test_it_is_finite_with_mixup_class_weights_and_extreme_logits(student, teach
 
 def test_the_gradient_reaches_the_student_and_never_the_teacher():
     network = build("tiny", 2, False, None, 1)
-    source = LiveTeacher(build("tiny", K, False, None, 2), Runtime("fp32", "nchw"), CPU)
+    source = online(2)
     before = {name: tensor.clone() for name, tensor in source.network.state_dict().items()}
     batch = dataclasses.replace(_batch(), images=torch.rand(8, 1, 32, 32))
     objective = ClassSpecialised(ClassSpecialisedConfig(), SupervisedTerm(SupervisedConfig(), torch.ones(2)), SOME)
-    _total(objective(objective.ask(network, batch), source.signal(batch), batch, START)).backward()
+    loss_of(objective(objective.ask(network, batch), source.signal(batch), batch, START)).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert all(parameter.grad is None for parameter in source.network.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.network.state_dict().items())
@@ -238,34 +224,32 @@ def test_the_configuration_in_the_repository_is_the_starting_point():
     assert ClassSpecialisedConfig.model_validate_json(plan.method.model_dump_json()) == plan.method
 
 
-def test_a_student_of_two_stages_resumes_exactly_reads_a_book_and_has_the_restricted_teacher_as_baseline(tmp_path):
-    prepared, teacher = write_tiny(tmp_path / "prepared"), tmp_path / "teacher"
-    distill.run(configuration(prepared, {"kind": "none"}), teacher)
+def test_a_student_of_two_stages_resumes_exactly_reads_a_book_and_has_the_restricted_teacher_as_baseline(
+    prepared, taught, tmp_path
+):
     method, some = {"kind": "class_specialised"}, {"stages": ["F3", "F4"]}
     with pytest.raises(ConfigError, match=r"selection\.stages"):
-        distill.run(configuration(prepared, method, teacher=str(teacher)), tmp_path / "refused")
-    config = configuration(prepared, method, teacher=str(teacher), selection=some, train={"batch_size": 8})
+        distill.run(configuration(prepared, method, teacher=str(taught)), tmp_path / "refused")
+    config = configuration(prepared, method, teacher=str(taught), selection=some, train={"batch_size": 8})
     whole = check_exact_resume(config, tmp_path, cuts=(1,))
-    check_export(whole, prepared)
     assert read_json(whole / "card.json")["stages"] == ["F3", "F4"]
 
     book = write_book.WriteBookConfig(
         prepared=prepared,
-        teacher=teacher,
+        teacher=taught,
         book=BookConfig(views=3),
         selection=Selection(stages=("F3", "F4")),
         minimum_balanced_accuracy=0.0,
     )
     write_book.run(book, tmp_path / "book")
     read = configuration(prepared, method, book=str(tmp_path / "book"), selection=some, train={"batch_size": 8})
-    distill.run(read, tmp_path / "read")
-    check_export(tmp_path / "read", prepared)
+    check_export(read, tmp_path / "read")
 
     part = select(Prepared.open(prepared), Selection(stages=("F3", "F4")))
     rows = part.rows("test")
     answers = [
         predict(network, part.pixels[rows], Runtime("fp32", "nchw"), CPU)
-        for network in (Restricted(open_network(teacher), SOME).eval(), open_network(teacher), open_network(whole))
+        for network in (Restricted(open_network(taught), SOME).eval(), open_network(taught), open_network(whole))
     ]
     assert answers[0].shape == answers[2].shape == (len(rows), 2)
     assert np.array_equal(answers[0], answers[1][:, SOME])

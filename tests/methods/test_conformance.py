@@ -4,7 +4,6 @@ Each method is trained for a few epochs on noise patches, in bfloat16, with MixU
 once in one piece and once killed twice on the way. Everything else is read off these runs.
 """
 
-import copy
 import dataclasses
 import importlib
 
@@ -14,7 +13,6 @@ import torch
 from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
-from fibrokd.data.preprocess import as_network_input
 from fibrokd.errors import BookError, ConfigError
 from fibrokd.files import read_json
 from fibrokd.methods import METHODS, open_network
@@ -26,16 +24,11 @@ from fibrokd.training.method import Workshop
 from fibrokd.training.objective import Moment
 from fibrokd.training.teachers import LiveTeacher
 from tests.methods.arrangements import ARRANGEMENTS
-from tests.methods.tiny import configuration, killed_after, shipped, weights, write_tiny
+from tests.methods.tiny import answers, configuration, images_of_test_split, killed_after, shipped, weights
 
 KINDS = list(METHODS)
 TAUGHT = [kind for kind in KINDS if METHODS[kind].teachers[1] > 0]
 BFLOAT16 = {"precision": "bf16", "memory_format": "channels_last"}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("conformance") / "prepared")
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +89,7 @@ def watching(watched, images):
 
         outcome = whole(folder, prepared, training_images, looked_at())
         watched.epochs = sum(phase["epochs"] for phase in outcome.phases)
-        trained = copy.deepcopy(outcome.network).cpu().eval()
-        with torch.no_grad():
-            watched.answers = trained(images).logits.float().numpy()
+        watched.answers = answers(outcome.network, images)
         return outcome
 
     return spied
@@ -108,8 +99,7 @@ def watching(watched, images):
 def finished(prepared, teachers, tmp_path_factory):
     """Kind → (configuration, run folder, what was seen); every method is trained once."""
     made = {}
-    data = Prepared.open(prepared)
-    images = torch.from_numpy(as_network_input(np.asarray(data.pixels[data.rows("test")])))
+    images = images_of_test_split(prepared)
 
     def make(kind):
         if kind not in made:
@@ -198,8 +188,7 @@ def test_killed_twice_it_ends_with_the_same_bytes(finished, kind, tmp_path):
 def test_the_exported_network_is_the_trained_one_and_is_counted(finished, kind):
     _, out, watched = finished(kind)
     exported = open_network(out)
-    with torch.no_grad():
-        found = exported(finished.images).logits.numpy()
+    found = answers(exported, finished.images)
     np.testing.assert_allclose(found, watched.answers, atol=1e-5)
     card = read_json(out / "card.json")
     assert card["parameters"] == sum(p.numel() for p in exported.parameters())
@@ -214,9 +203,7 @@ def test_it_can_be_deployed(finished, kind):
     network = open_network(finished(kind)[1])
     session = onnxruntime.InferenceSession(export_onnx(network, 32, 18), providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"image": finished.images.numpy()})
-    with torch.no_grad():
-        wanted = network(finished.images).logits.numpy()
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    np.testing.assert_allclose(found, answers(network, finished.images), atol=1e-4)
 
 
 # --------------------------------------------------------------------------- what it learns from

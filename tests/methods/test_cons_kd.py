@@ -15,31 +15,22 @@ from fibrokd.pipeline import distill
 from fibrokd.training.companion import EpochEnd
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.dropout import ensure_dropout
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import build
 from fibrokd.training.runtime import Runtime
-from fibrokd.training.signals import TeacherSignal
-from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
-SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
 CPU = torch.device("cpu")
 
 
 def _terms(config, first, second, teacher, batch):
-    both = torch.cat([first, second])
-    return ConsistentKd(config, SUPERVISED)(Outputs(both, both, {}), TeacherSignal(teacher), batch, START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
+    return terms_of(ConsistentKd(config, SUPERVISED), torch.cat([first, second]), teacher, batch)
 
 
 def _kd(config, logits, teacher, batch):
     vanilla = VanillaKd(KdConfig(alpha=config.alpha, kd_temperature=config.kd_temperature), SUPERVISED)
-    return _total(vanilla(Outputs(logits, logits, {}), TeacherSignal(teacher), batch, START))
+    return loss_of(terms_of(vanilla, logits, teacher, batch))
 
 
 @pytest.fixture
@@ -48,31 +39,21 @@ def passes():
     return torch.randn(8, K, generator=random), torch.randn(8, K, generator=random)
 
 
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("cons_kd") / "prepared")
-
-
 def test_two_equal_passes_are_vanilla_distillation(passes, teacher):
     terms = _terms(ConsKdConfig(), passes[0], passes[0], teacher, make_batch())
     assert value(terms["consistency"]).item() == 0
-    assert torch.allclose(_total(terms), _kd(ConsKdConfig(), passes[0], teacher, make_batch()), atol=1e-6)
+    assert torch.allclose(loss_of(terms), _kd(ConsKdConfig(), passes[0], teacher, make_batch()), atol=1e-6)
 
 
 def test_without_beta_it_is_the_mean_of_two_distillation_losses(passes, teacher):
     config, batch = ConsKdConfig(beta=0.0), make_batch()
     wanted = sum(_kd(config, z, teacher, batch) for z in passes) / 2
-    assert torch.allclose(_total(_terms(config, *passes, teacher, batch)), wanted, atol=1e-6)
+    assert torch.allclose(loss_of(_terms(config, *passes, teacher, batch)), wanted, atol=1e-6)
 
 
 def test_the_order_of_the_passes_is_of_no_account(passes, teacher):
     batch = make_batch()
-    first, second = (_total(_terms(ConsKdConfig(), *order, teacher, batch)) for order in (passes, passes[::-1]))
+    first, second = (loss_of(_terms(ConsKdConfig(), *order, teacher, batch)) for order in (passes, passes[::-1]))
     assert torch.allclose(first, second)
 
 
@@ -98,7 +79,7 @@ def test_gradients_reach_both_passes_and_not_the_teacher(passes, teacher):
 
 def test_extreme_answers_stay_finite(passes, teacher):
     first, second = (1e4 * z.bfloat16().requires_grad_() for z in passes)
-    loss = _total(_terms(ConsKdConfig(), first, second, 1e4 * teacher, make_batch()))
+    loss = loss_of(_terms(ConsKdConfig(), first, second, 1e4 * teacher, make_batch()))
     loss.backward()
     assert torch.isfinite(loss)
 
@@ -110,7 +91,7 @@ def test_one_forward_pass_of_both_and_one_of_the_teacher(backbone):
         network.body.get_classifier().weight.mul_(50)
     images = torch.rand(4, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     batch = dataclasses.replace(make_batch(4), images=images)
-    teacher = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    teacher = online(1)
     objective = ConsistentKd(ConsKdConfig(), SUPERVISED)
     outputs = objective.ask(network, batch)
     terms = objective(outputs, teacher.signal(batch, objective.needs), batch, START)
@@ -149,7 +130,7 @@ def test_disagreement_is_counted_without_a_trace(prepared):
 def test_without_a_teacher_it_says_what_is_missing(passes):
     both = torch.cat(passes)
     with pytest.raises(TrainingError, match="Expected a teacher"):
-        ConsistentKd(ConsKdConfig(), SUPERVISED)(Outputs(both, both, {}), None, make_batch(), START)
+        terms_of(ConsistentKd(ConsKdConfig(), SUPERVISED), both, None)
 
 
 @pytest.mark.parametrize("wrong", [{"beta": -1.0}, {"dropout": 1.0}, {"taps": ("s1",)}, {"alpha": 2.0}])
@@ -162,12 +143,10 @@ def test_the_shipped_configuration_is_the_default():
     assert shipped("cons_kd").method == ConsKdConfig()
 
 
-def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, tmp_path):
-    distill.run(configuration(prepared, {"kind": "none"}), tmp_path / "teacher")
+def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, taught, tmp_path):
     method = {"kind": "cons_kd", "taps": ["s16"]}
-    config = configuration(prepared, method, teacher=str(tmp_path / "teacher"))
+    config = configuration(prepared, method, teacher=str(taught))
     folder = check_exact_resume(config, tmp_path, cuts=(2,))
-    check_export(folder, prepared)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert all(line["terms"]["consistency"] > 0 for line in lines)
     assert all(0 <= line["dropout_disagreement"] <= 1 for line in lines)
@@ -176,6 +155,6 @@ def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, tmp_path
 def test_its_student_has_the_dropout_that_was_asked_for(prepared):
     data = Prepared.open(prepared)
     config = configuration(prepared, {"kind": "cons_kd", "dropout": 0.3})
-    teacher = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    teacher = online(1)
     phase = next(METHOD.plan(config.method, workshop(data, config, [teacher])))
     assert phase.network.dropout.p == 0.3

@@ -15,24 +15,21 @@ from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.pipeline import distill, write_book
 from fibrokd.training.correlations import channel_difference, joint_difference, spatial_difference
 from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
-from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from tests.methods.losses import START, SUPERVISED, WEIGHTS, terms_of
+from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
-WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
-SMOOTHED = SupervisedTerm(SupervisedConfig(), WEIGHTS)
 PLAIN = SupervisedTerm(SupervisedConfig(label_smoothing=0.0), WEIGHTS)
 CPU = torch.device("cpu")
 WIDTHS, TEACHER_WIDTHS = {"s16": 6, "s32": 4}, {"s16": 3, "s32": 5}
 
 
-def _ace(logits, teacher, batch, supervised=SMOOTHED):
+def _ace(logits, teacher, batch, supervised=SUPERVISED):
     objective = CscAce(CscAceConfig(beta=0.0), supervised)
-    return value(objective(Outputs(logits, logits, {}), TeacherSignal(teacher), batch, START)["ace"])
+    return value(terms_of(objective, logits, teacher, batch)["ace"])
 
 
 def _maps(widths, scale=1.0, side=3):
@@ -41,29 +38,7 @@ def _maps(widths, scale=1.0, side=3):
 
 
 def _csc(**changes):
-    return CscAce(CscAceConfig(**changes), SMOOTHED, WIDTHS, TEACHER_WIDTHS)
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("csc_ace") / "prepared")
-
-
-@pytest.fixture(scope="module")
-def taught(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("csc_teacher") / "teacher"
-    distill.run(configuration(prepared, {"kind": "none"}), folder)
-    return folder
+    return CscAce(CscAceConfig(**changes), SUPERVISED, WIDTHS, TEACHER_WIDTHS)
 
 
 def test_a_perfect_teacher_is_cross_entropy(student):
@@ -119,7 +94,7 @@ def test_the_correlation_is_the_mean_over_taps_of_three_relations(student, teach
 
 
 def test_a_student_whose_maps_are_the_teachers_has_no_correlation_loss():
-    objective = CscAce(CscAceConfig(), SMOOTHED, WIDTHS, WIDTHS)
+    objective = CscAce(CscAceConfig(), SUPERVISED, WIDTHS, WIDTHS)
     for adapter in objective.adapters.values():
         torch.nn.init.eye_(adapter.weight.data.view(adapter.weight.shape[:2]))
     maps = _maps(WIDTHS)
@@ -128,27 +103,27 @@ def test_a_student_whose_maps_are_the_teachers_has_no_correlation_loss():
 
 @pytest.mark.parametrize("relation", ["no_adapter", "cka"])
 def test_without_adapters_there_is_nothing_to_train_besides_the_student(relation):
-    objective = CscAce(CscAceConfig(relation=relation), SMOOTHED)
+    objective = CscAce(CscAceConfig(relation=relation), SUPERVISED)
     assert not list(objective.parameters())
     assert objective.correlation(_maps(WIDTHS), _maps(TEACHER_WIDTHS)).shape == (8,)
 
 
 def test_maps_of_different_sides_are_compared_at_the_smaller():
-    objective = CscAce(CscAceConfig(relation="no_adapter", largest_side=4), SMOOTHED)
+    objective = CscAce(CscAceConfig(relation="no_adapter", largest_side=4), SUPERVISED)
     assert torch.isfinite(objective.correlation(_maps(WIDTHS, side=6), _maps(TEACHER_WIDTHS, side=5))).all()
 
 
 def test_each_part_works_alone(student, teacher):
     assert CscAceConfig(beta=0.0).needs == {"logits"}
-    assert CscAce(CscAceConfig(beta=0.0), SMOOTHED).taps == ()
+    assert CscAce(CscAceConfig(beta=0.0), SUPERVISED).taps == ()
     outputs = Outputs(student, student, _maps(WIDTHS))
     signal = TeacherSignal(teacher, maps=_maps(TEACHER_WIDTHS))
     batch = make_batch()
     alone = _csc(response="supervised")(outputs, signal, batch, START)
     assert set(alone) == {"supervised", "correlation"}
-    assert torch.equal(value(alone["supervised"]), value(SMOOTHED(student, batch)))
-    beside = CscAce(CscAceConfig(response="kd", beta=0.0), SMOOTHED)(outputs, signal, batch, START)
-    vanilla = VanillaKd(KdConfig(), SMOOTHED)(outputs, signal, batch, START)
+    assert torch.equal(value(alone["supervised"]), value(SUPERVISED(student, batch)))
+    beside = CscAce(CscAceConfig(response="kd", beta=0.0), SUPERVISED)(outputs, signal, batch, START)
+    vanilla = VanillaKd(KdConfig(), SUPERVISED)(outputs, signal, batch, START)
     assert all(torch.equal(beside[name].values, vanilla[name].values) for name in vanilla)
     assert all(beside[name].coefficient == pytest.approx(vanilla[name].coefficient) for name in vanilla)
 
@@ -183,7 +158,7 @@ def test_empty_maps_and_extreme_answers_stay_finite(student, teacher, relation, 
 def test_dense_logits_of_a_constant_map_are_those_of_the_image(backbone):
     network = build(backbone, K, False, None, 0).eval()
     batch = dataclasses.replace(make_batch(2), images=torch.rand(2, 1, 32, 32))
-    objective = CscAce(CscAceConfig(beta=0.0, dense=True), SMOOTHED)
+    objective = CscAce(CscAceConfig(beta=0.0, dense=True), SUPERVISED)
     outputs = objective.ask(network, batch)
     assert outputs.maps[DENSE].shape == (2, K, 1, 1)  # 32 px: one position
     assert torch.allclose(outputs.maps[DENSE][:, :, 0, 0], outputs.logits, atol=1e-5)
@@ -194,7 +169,7 @@ def test_dense_logits_of_a_constant_map_are_those_of_the_image(backbone):
 
 def test_dense_judges_every_position(student, teacher):
     batch = make_batch()
-    objective = CscAce(CscAceConfig(beta=0.0, dense=True), SMOOTHED)
+    objective = CscAce(CscAceConfig(beta=0.0, dense=True), SUPERVISED)
     places = torch.stack([student, student.flip(0), -student, student], 2).reshape(8, K, 2, 2)
     dense = objective(Outputs(student, student, {DENSE: places}), TeacherSignal(teacher), batch, START)
     each = [_ace(logits, teacher, batch) for logits in (student, student.flip(0), -student, student)]
@@ -203,7 +178,7 @@ def test_dense_judges_every_position(student, teacher):
 
 def test_without_a_teacher_it_says_what_is_missing(student):
     with pytest.raises(TrainingError, match="Expected a teacher"):
-        CscAce(CscAceConfig(beta=0.0), SMOOTHED)(Outputs(student, student, {}), None, make_batch(), START)
+        terms_of(CscAce(CscAceConfig(beta=0.0), SUPERVISED), student, None)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +202,6 @@ def test_the_shipped_configuration_is_the_default():
 
 def test_a_run_resumes_exactly_exports_no_adapter_and_tells_the_ratio_of_gradients(prepared, taught, tmp_path):
     folder = check_exact_resume(configuration(prepared, {"kind": "csc_ace"}, teacher=str(taught)), tmp_path, cuts=(2,))
-    check_export(folder, prepared)
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert set(lines[0]["terms"]) == {"ace", "correlation"}
     assert all(line["correlation_gradient"] > 0 for line in lines)
@@ -236,8 +210,7 @@ def test_a_run_resumes_exactly_exports_no_adapter_and_tells_the_ratio_of_gradien
 def test_a_dense_run_ends(prepared, taught, tmp_path):
     method = {"kind": "csc_ace", "dense": True, "beta": 0.0}
     config = configuration(prepared, method, teacher=str(taught), train={"epochs": 1})
-    distill.run(config, tmp_path / "dense")
-    check_export(tmp_path / "dense", prepared)
+    check_export(config, tmp_path / "dense")
 
 
 def test_a_book_is_refused_for_maps_are_not_written_down(prepared, taught, tmp_path):
@@ -253,7 +226,7 @@ def test_beta_scales_the_ratio_of_gradients(prepared):
     data, ratios = Prepared.open(prepared), []
     for beta in (1.0, 3.0):
         config = configuration(prepared, {"kind": "csc_ace", "beta": beta})
-        live = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+        live = online(1)
         shop = workshop(data, config, [live])
         phase = next(METHOD.plan(config.method, shop))
         optimizer = torch.optim.SGD(phase.network.parameters(), lr=0.1)

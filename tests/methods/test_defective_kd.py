@@ -15,21 +15,14 @@ from fibrokd.training import loop
 from fibrokd.training.carry_out import PHASES, carry_out
 from tests.methods.tiny import (
     check_exact_resume,
-    check_export,
     configuration,
     killed_after,
     shipped,
     weights,
     workshop,
-    write_tiny,
 )
 
 KIND = {"kind": "defective_kd", "teacher_backbone": "tiny", "teacher_epochs": 4}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("defective_kd") / "prepared")
 
 
 @pytest.fixture
@@ -85,7 +78,6 @@ def test_a_run_cut_in_either_phase_ends_with_the_same_student(prepared, scored, 
     scored(0.2, 0.4)
     folder = check_exact_resume(configuration(prepared, KIND), tmp_path, cuts=(1, 1, 2))
     assert _phases(folder) == [("undertrained", 2), ("distil", 3)]
-    check_export(folder, prepared)
 
 
 def test_a_run_cut_between_the_phases_goes_on_with_the_second(prepared, scored, tmp_path):

@@ -9,27 +9,23 @@ import torch.nn.functional as F
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ConfigError, TrainingError
-from fibrokd.methods.dil import METHOD, DilConfig, Listener, Peer, is_open
+from fibrokd.methods.dil import METHOD, DilConfig, Listener, is_open, learning
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.training.carry_out import carry_out
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import Ensemble
+from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import (
     check_exact_resume,
-    check_export,
     configuration,
     shipped,
     weights,
     workshop,
-    write_tiny,
 )
 from tests.training.test_objective import K, make_batch, value
 
 KIND = {"kind": "dil", "assistants": ["tiny", "tiny"], "rounds": 2, "init_share": 0.3}
-WEIGHTED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
-START = Moment(0, 1)
 
 
 def _logits(seed):
@@ -37,13 +33,7 @@ def _logits(seed):
 
 
 def _loss(objective, logits, signal, batch):
-    terms = objective(Outputs(logits, logits, {}), signal, batch, START)
-    return sum(term.coefficient * value(term) for term in terms.values())
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("dil") / "prepared")
+    return loss_of(terms_of(objective, logits, signal, batch))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +102,7 @@ def test_one_round_is_vanilla_distillation_from_a_static_ensemble(prepared, tmp_
 def test_one_assistant_at_temperature_one_is_deep_mutual_learning():
     batch, student, assistant = make_batch(mixed=False), _logits(1).requires_grad_(), _logits(2).requires_grad_()
     plain = SupervisedTerm(SupervisedConfig(label_smoothing=0.0), torch.ones(K))
-    peer = Peer(0.5, 1.0, plain)
+    peer = learning(DilConfig(kd_temperature=1.0), 0.5, plain)
     (2 * _loss(peer, student, EnsembleSignal.of([TeacherSignal(assistant.detach())]), batch)).backward()
     (2 * _loss(peer, assistant, TeacherSignal(student.detach()), batch)).backward()
     for own, other in ((student, assistant), (assistant, student)):
@@ -123,7 +113,7 @@ def test_one_assistant_at_temperature_one_is_deep_mutual_learning():
 
 
 def test_identical_assistants_are_one_teacher():
-    batch, student, peer = make_batch(), _logits(1), Peer(0.6, 3.0, WEIGHTED)
+    batch, student, peer = make_batch(), _logits(1), learning(DilConfig(), 0.6, SUPERVISED)
     one = TeacherSignal(_logits(2))
     together = EnsembleSignal.of([one, one, one])
     assert torch.allclose(_loss(peer, student, one, batch), _loss(peer, student, together, batch))
@@ -132,7 +122,7 @@ def test_identical_assistants_are_one_teacher():
 def test_the_ensemble_is_the_mean_of_tempered_probabilities_and_t_squared_is_there():
     batch, student = make_batch(), _logits(1)
     members = [TeacherSignal(5 * _logits(2)), TeacherSignal(_logits(3))]
-    terms = Peer(0.6, 3.0, WEIGHTED)(Outputs(student, student, {}), EnsembleSignal.of(members), batch, START)
+    terms = terms_of(learning(DilConfig(), 0.6, SUPERVISED), student, EnsembleSignal.of(members), batch)
     target = sum((member.logits / 3).softmax(1) for member in members) / 2
     wanted = F.kl_div(F.log_softmax(student / 3, 1), target, reduction="batchmean")
     assert torch.allclose(value(terms["peer"]), wanted)
@@ -142,16 +132,16 @@ def test_the_ensemble_is_the_mean_of_tempered_probabilities_and_t_squared_is_the
 
 def test_without_a_share_labels_alone_count_and_with_one_a_peer_is_needed():
     batch, student = make_batch(), _logits(1)
-    alone = Peer(0.0, 3.0, WEIGHTED)
+    alone = learning(DilConfig(), 0.0, SUPERVISED)
     assert not alone.needs
-    assert torch.equal(_loss(alone, student, None, batch), value(WEIGHTED(student, batch)))
+    assert torch.equal(_loss(alone, student, None, batch), value(SUPERVISED(student, batch)))
     with pytest.raises(TrainingError, match="Expected a teacher"):
-        _loss(Peer(0.1, 3.0, WEIGHTED), student, None, batch)
+        _loss(learning(DilConfig(), 0.1, SUPERVISED), student, None, batch)
 
 
 def test_extreme_logits_stay_finite_and_the_peer_gets_no_gradient():
     x, peer = (1e4 * _logits(1)).requires_grad_(), (1e4 * _logits(2)).requires_grad_()
-    loss = _loss(Peer(0.6, 3.0, WEIGHTED), x, TeacherSignal(peer.detach()), make_batch())
+    loss = _loss(learning(DilConfig(), 0.6, SUPERVISED), x, TeacherSignal(peer.detach()), make_batch())
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -201,7 +191,6 @@ def test_a_run_cut_in_any_kind_of_phase_ends_with_the_same_student(prepared, tmp
     # Epochs: init 1 + 1, teach 1, feedback 1 + 1, teach 2.
     config = configuration(prepared, {**KIND, "gate_margin": 0.5})
     folder = check_exact_resume(config, tmp_path, cuts=(2, 1, 1))
-    check_export(folder, prepared)
     card = json.loads((folder / "card.json").read_text())
     assert [phase["epochs"] for phase in card["phases"]][-1] == 2
 

@@ -11,35 +11,14 @@ from pydantic import ValidationError
 from fibrokd.errors import TrainingError
 from fibrokd.methods.extractive import Extractive, ExtractiveConfig, extract
 from fibrokd.methods.kd import KdConfig, VanillaKd
-from fibrokd.pipeline import distill
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
 from fibrokd.training.signals import TeacherSignal
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
-from tests.training.test_objective import K, make_batch, value
-
-START = Moment(0, 1)
-WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
-SUPERVISED = SupervisedTerm(SupervisedConfig(), WEIGHTS)
+from tests.methods.losses import SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, shipped
+from tests.training.test_objective import K, value
 
 
-def _terms(config, student, teacher, objective=Extractive, batch=None):
-    signal = teacher if isinstance(teacher, TeacherSignal) else TeacherSignal(teacher)
-    return objective(config, SUPERVISED)(Outputs(student, student, {}), signal, batch or make_batch(), START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
+def _terms(config, student, teacher, objective=Extractive):
+    return terms_of(objective(config, SUPERVISED), student, teacher)
 
 
 @pytest.mark.parametrize(("alpha", "kd_temperature"), [(0.6, 3.0), (0.9, 8.0)])
@@ -47,8 +26,8 @@ def test_without_extraction_and_with_equal_temperatures_it_is_vanilla_distillati
     student, teacher, alpha, kd_temperature
 ):
     x, y = student.clone().requires_grad_(), student.clone().requires_grad_()
-    ours = _total(_terms(ExtractiveConfig.kd_equivalent(alpha, kd_temperature), x, teacher))
-    vanilla = _total(_terms(KdConfig(alpha=alpha, kd_temperature=kd_temperature), y, teacher, VanillaKd))
+    ours = loss_of(_terms(ExtractiveConfig.kd_equivalent(alpha, kd_temperature), x, teacher))
+    vanilla = loss_of(_terms(KdConfig(alpha=alpha, kd_temperature=kd_temperature), y, teacher, VanillaKd))
     ours.backward()
     vanilla.backward()
     assert torch.allclose(ours, vanilla)
@@ -96,7 +75,7 @@ def test_full_uniformity_is_uniform(teacher):
 
 
 def test_a_shift_of_the_teachers_logits_changes_nothing(student, teacher):
-    first, second = (_total(_terms(ExtractiveConfig(), student, t)) for t in (teacher, teacher + 7.0))
+    first, second = (loss_of(_terms(ExtractiveConfig(), student, t)) for t in (teacher, teacher + 7.0))
     assert torch.allclose(first, second, atol=1e-5)
 
 
@@ -120,7 +99,7 @@ def test_pairs_that_a_book_holds_separately_are_extracted_after_mixing(student, 
 
 def test_extreme_logits_stay_finite_and_half_precision_is_left(student, teacher):
     x = (1e4 * student).requires_grad_()
-    loss = _total(_terms(ExtractiveConfig(), x, -1e4 * student))
+    loss = loss_of(_terms(ExtractiveConfig(), x, -1e4 * student))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -137,14 +116,12 @@ def test_nonsense_is_refused(wrong):
 
 def test_without_a_teacher_it_says_what_is_missing(student):
     with pytest.raises(TrainingError, match="'extractive'"):
-        Extractive(ExtractiveConfig(), SUPERVISED)(Outputs(student, student, {}), None, make_batch(), START)
+        _terms(ExtractiveConfig(), student, None)
 
 
-def test_a_run_cut_anywhere_ends_with_the_same_student(tmp_path):
-    prepared = write_tiny(tmp_path / "prepared")
-    distill.run(configuration(prepared, {"kind": "none"}), tmp_path / "teacher")
-    config = configuration(prepared, {"kind": "extractive"}, teacher=str(tmp_path / "teacher"))
-    check_export(check_exact_resume(config, tmp_path, cuts=(1,)), prepared)
+def test_a_run_cut_anywhere_ends_with_the_same_student(prepared, taught, tmp_path):
+    config = configuration(prepared, {"kind": "extractive"}, teacher=str(taught))
+    check_exact_resume(config, tmp_path, cuts=(1,))
 
 
 def test_the_configuration_in_the_repository_is_the_starting_point():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.preprocess import as_network_input
@@ -15,23 +14,20 @@ from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.methods import open_network
 from fibrokd.methods.graft_multi_teacher import METHOD, GraftConfig, GraftLoss, integrate
 from fibrokd.pipeline import distill, teach
-from fibrokd.training.carry_out import PHASES, carry_out
+from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.grafting import BLOCKS, Grafted
-from fibrokd.training.networks import Outputs, StagingNetwork, build, parameter_count
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import StagingNetwork, build, parameter_count
 from fibrokd.training.quality import teacher_qualities, unseen_rows
-from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
 from tests.factories import write_prepared
-from tests.methods.tiny import check_exact_resume, configuration, shipped, weights, workshop, write_tiny
+from tests.methods.losses import SUPERVISED, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped, weights, workshop
 from tests.training.test_objective import K, make_batch, value
 
 CPU = torch.device("cpu")
 KIND = {"kind": "graft_multi_teacher"}
-WEIGHTED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
-START = Moment(0, 1)
 
 
 def _logits(seed, scale=1.0):
@@ -43,17 +39,8 @@ def _signal(*logits):
 
 
 def _term(config, logits, signal, batch, quality=(0.9, 0.8), host=0):
-    objective = GraftLoss(config, quality[: len(signal.members)], host, WEIGHTED)
-    return objective(Outputs(logits, logits, {}), signal, batch, START)["graft"]
-
-
-def _teacher(seed, backbone="tiny"):
-    return LiveTeacher(build(backbone, 5, False, None, seed), Runtime("fp32", "nchw"), CPU)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("graft") / "prepared")
+    objective = GraftLoss(config, quality[: len(signal.members)], host, SUPERVISED)
+    return terms_of(objective, logits, signal, batch)["graft"]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +57,7 @@ def teachers(prepared, tmp_path_factory):
 def test_the_integrated_target_is_what_loops_over_images_and_teachers_give():
     batch, config = make_batch(), GraftConfig(kd_temperature=2.0, sharpness=5.0, doubt=0.01)
     teachers, student, quality = (_logits(1, 3.0), _logits(2, 2.0)), _logits(3), (0.9, 0.7)
-    truth = WEIGHTED.targets(batch, K).double().numpy()
+    truth = SUPERVISED.targets(batch, K).double().numpy()
     total = 0.0
     for i in range(8):
         weights_, answers, agreed = [], [], 0.0
@@ -103,7 +90,7 @@ def test_the_parents_loss_is_the_squared_distance_of_unit_logits_to_the_hosts():
 
 
 def test_limits_of_the_integration():
-    batch, config, truth = make_batch(), GraftConfig(), WEIGHTED.targets(make_batch(), K)
+    batch, config, truth = make_batch(), GraftConfig(), SUPERVISED.targets(make_batch(), K)
     first, second = _logits(1).softmax(1), _logits(2).softmax(1)
     somebody = integrate([first], (0.5,), config, batch, first)
     assert torch.allclose(somebody, first)  # one teacher, and nothing to mend it with but itself
@@ -117,7 +104,7 @@ def test_limits_of_the_integration():
 def test_whoever_is_right_outweighs_the_better_teacher_and_labels_mend_what_nobody_knows():
     batch = make_batch(mixed=False)
     right, wrong = F.one_hot(batch.stages, K).float(), F.one_hot((batch.stages + 1) % K, K).float()
-    truth = WEIGHTED.targets(batch, K)
+    truth = SUPERVISED.targets(batch, K)
     told = integrate([wrong, right], (0.9, 0.8), GraftConfig(), batch, truth)
     assert (told.argmax(1) == batch.stages).all()
     mended = integrate([wrong, wrong], (0.9, 0.8), GraftConfig(), batch, truth)
@@ -137,7 +124,7 @@ def test_extreme_logits_stay_finite_and_teachers_get_no_gradient(loss):
 
 
 def test_the_teachers_own_block_behind_identity_adapters_has_no_loss():
-    host = _teacher(1)
+    host = online(1)
     grafted = Grafted(host.network, build("tiny", 5, False, None, 1), 0).eval()
     for adapter in grafted.adapters.values():
         torch.nn.init.dirac_(adapter.weight)
@@ -151,7 +138,7 @@ def test_the_teachers_own_block_behind_identity_adapters_has_no_loss():
 
 def test_every_phase_trains_what_it_grafts_at_its_rate_and_leaves_hosts_alone(prepared, tmp_path):
     data, config = Prepared.open(prepared), configuration(prepared, {**KIND, "quality": [0.2, 0.6]})
-    sources, seen = [_teacher(1), _teacher(2)], []
+    sources, seen = [online(1), online(2)], []
     shop, before = workshop(data, config, sources), [weights(source.network) for source in sources]
 
     def watched():
@@ -184,13 +171,6 @@ def test_a_run_cut_between_and_within_phases_ends_with_the_same_stock_student(pr
     assert card["parameters"] == parameter_count(build("tiny", 5, False, None, 0))
     assert card["method_facts"]["host"] == "tiny"
     assert card["method_facts"]["trained_parameters"] - card["method_facts"]["adapter_parameters"] == card["parameters"]
-    grafted = Grafted(_teacher(0).network, build("tiny", 5, False, None, 0), 0)
-    grafted.load_state_dict(load_file(folder / PHASES / "06_net_4/checkpoints/best.safetensors"))
-    grafted.graft(1, BLOCKS)
-    data = Prepared.open(prepared)
-    images = torch.from_numpy(as_network_input(np.asarray(data.pixels[data.rows("test")])))
-    with torch.no_grad():
-        assert torch.allclose(network(images).logits, grafted.eval()(images).logits, atol=1e-5)
 
 
 def test_a_few_shots_suffice_to_run(prepared, teachers, tmp_path):
@@ -226,20 +206,20 @@ def test_qualities_are_measured_where_no_teacher_was_trained_or_not_at_all(tmp_p
     truth = images.stages[rows]
     assert found == pytest.approx(np.mean([(answer[truth == k] == k).mean() for k in range(5)]))
     assert teacher_qualities([part, whole], images, 5) is None
-    assert teacher_qualities([part, _teacher(0)], images, 5) is None
+    assert teacher_qualities([part, online(0)], images, 5) is None
 
 
 def test_books_and_wrong_numbers_of_qualities_are_refused_and_a_plain_network_hosts(prepared):
     data, config = Prepared.open(prepared), configuration(prepared, {**KIND, "quality": [0.5]})
     with pytest.raises(ConfigError, match="one quality for each of 2"):
-        next(METHOD.plan(config.method, workshop(data, config, [_teacher(1), _teacher(2)])))
+        next(METHOD.plan(config.method, workshop(data, config, [online(1), online(2)])))
     assert not METHOD.cacheable
-    shaped = _teacher(1)
+    shaped = online(1)
     shaped.network = torch.nn.Identity()
     with pytest.raises(ConfigError, match="plain backbone"):
         next(METHOD.plan(config.method, workshop(data, config, [shaped])))
     with pytest.raises(TrainingError, match="several teachers"):
-        GraftLoss(GraftConfig(), (1.0,), 0, WEIGHTED)(Outputs(_logits(1), _logits(1), {}), None, make_batch(), START)
+        terms_of(GraftLoss(GraftConfig(), (1.0,), 0, SUPERVISED), _logits(1), None)
 
 
 @pytest.mark.parametrize("nonsense", [{"graft_loss": "mse"}, {"doubt": 0}, {"quality": [2.0]}, {"block_share": 0}])

@@ -6,39 +6,22 @@ import pytest
 import torch
 
 from fibrokd.errors import TrainingError
-from fibrokd.methods import METHODS
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.none import NoneConfig, SupervisedOnly
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
-from fibrokd.training.signals import TeacherSignal
-from tests.training.test_objective import K, make_batch, value
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
+from tests.methods.losses import loss_of, terms_of
+from tests.training.test_objective import K, make_batch
 
-START = Moment(0, 1)
 SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.ones(K))
 
 
 def _loss(config, logits, teacher, batch):
-    signal = None if teacher is None else TeacherSignal(teacher)
     objective = SupervisedOnly if isinstance(config, NoneConfig) else VanillaKd
-    terms = objective(config, SUPERVISED)(Outputs(logits, logits, {}), signal, batch, START)
-    return sum(term.coefficient * value(term) for term in terms.values())
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, dtype=torch.float32, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
+    return loss_of(terms_of(objective(config, SUPERVISED), logits, teacher, batch))
 
 
 def test_the_published_coefficients_weigh_0_4_hard_and_5_4_soft(student, teacher):
-    terms = VanillaKd(KdConfig(), SUPERVISED)(
-        Outputs(student, student, {}), TeacherSignal(teacher), make_batch(), START
-    )
+    terms = terms_of(VanillaKd(KdConfig(), SUPERVISED), student, teacher)
     assert terms["supervised"].coefficient == pytest.approx(0.4)
     assert terms["kd"].coefficient == pytest.approx(5.4)
 
@@ -92,12 +75,3 @@ def test_t_squared_can_be_left_out(student, teacher):
 def test_without_a_teacher_it_says_what_is_missing(student):
     with pytest.raises(TrainingError, match="Expected a teacher"):
         _loss(KdConfig(), student, None, make_batch())
-
-
-@pytest.mark.parametrize("kind", METHODS)
-def test_every_row_of_the_catalogue_is_complete(kind):
-    spec = METHODS[kind]
-    assert spec.kind == kind == spec.config().kind
-    assert spec.config.model_validate_json(spec.config().model_dump_json()) == spec.config()
-    assert spec.title
-    assert spec.reference

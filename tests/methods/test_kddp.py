@@ -17,15 +17,12 @@ from fibrokd.training.augment import ViewSpec
 from fibrokd.training.carry_out import PHASES
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.hidden_layer import active, activity, cut, give_hidden_layer, hidden_layer, hidden_width
-from fibrokd.training.networks import BACKBONES, Outputs, build, parameter_count
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import BACKBONES, build, parameter_count
 from fibrokd.training.runtime import Runtime
-from fibrokd.training.signals import TeacherSignal
-from tests.methods.tiny import check_exact_resume, configuration, shipped, workshop, write_tiny
-from tests.training.test_objective import K, make_batch, value
+from tests.methods.losses import SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, shipped, workshop
+from tests.training.test_objective import K
 
-START = Moment(0, 1)
-SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
 BOTH = pytest.mark.parametrize("backbone", ["tiny", "mobilenetv3_small"])
 EAGER = {"kind": "kddp", "threshold": 0.9, "every": 1, "warm_up": 0.0, "fine_tune": 0.34, "width": 32}
 
@@ -147,8 +144,8 @@ def test_as_many_as_asked_for_stay_the_most_active_ones():
     assert active(size, 0.0, 1).tolist() == [1, 3, 4]
 
 
-def test_activity_is_measured_on_training_images_as_they_are_and_changes_nothing(tmp_path):
-    data = Prepared.open(write_tiny(tmp_path / "prepared"))
+def test_activity_is_measured_on_training_images_as_they_are_and_changes_nothing(prepared):
+    data = Prepared.open(prepared)
     images = TrainingImages.of(data, ViewSpec())
     network = _student("tiny").float().train()
     before = {k: v.clone() for k, v in network.state_dict().items()}
@@ -161,19 +158,14 @@ def test_activity_is_measured_on_training_images_as_they_are_and_changes_nothing
     assert torch.allclose(found.mean.float(), hidden.mean(0), atol=1e-5)
 
 
-def _total(objective, outputs, teacher, batch):
-    terms = objective(outputs, TeacherSignal(teacher), batch, START)
-    return sum(term.coefficient * value(term) for term in terms.values())
-
-
 def test_the_penalty_is_the_mean_activation_and_nothing_without_lambda():
     random = torch.Generator().manual_seed(1)
     logits, teacher = (torch.randn(8, K, generator=random) for _ in range(2))
-    outputs = Outputs(logits, torch.rand(8, 12, generator=random), {})
-    vanilla = _total(VanillaKd(KdConfig(), SUPERVISED), outputs, teacher, make_batch())
-    assert torch.allclose(_total(SparseKd(KddpConfig(l1=0.0), SUPERVISED), outputs, teacher, make_batch()), vanilla)
-    loss = _total(SparseKd(KddpConfig(l1=0.5), SUPERVISED), outputs, teacher, make_batch())
-    wanted = sum(sum(abs(h) for h in row) / 12 for row in outputs.pooled.tolist()) / 8
+    pooled = torch.rand(8, 12, generator=random)
+    objectives = VanillaKd(KdConfig(), SUPERVISED), *(SparseKd(KddpConfig(l1=l1), SUPERVISED) for l1 in (0.0, 0.5))
+    vanilla, without, loss = (loss_of(terms_of(o, logits, teacher, pooled=pooled)) for o in objectives)
+    assert torch.allclose(without, vanilla)
+    wanted = sum(sum(abs(h) for h in row) / 12 for row in pooled.tolist()) / 8
     assert loss.item() == pytest.approx(vanilla.item() + 0.5 * wanted, rel=1e-5)
 
 
@@ -182,7 +174,7 @@ def test_extreme_and_half_precision_answers_stay_finite_and_the_teacher_gets_no_
     pooled = torch.zeros(8, 12, requires_grad=True)
     teacher = -logits.detach()
     objective = SparseKd(KddpConfig(l1=1.0), SUPERVISED)
-    loss = _total(objective, Outputs(logits.bfloat16(), pooled.bfloat16(), {}), teacher, make_batch())
+    loss = loss_of(terms_of(objective, logits.bfloat16(), teacher, pooled=pooled.bfloat16()))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
@@ -207,23 +199,21 @@ def test_a_moving_average_and_a_budget_of_one_epoch_are_refused(tmp_path):
         check({}, epochs=1)
 
 
-def test_several_processes_are_refused(tmp_path, monkeypatch):
+def test_several_processes_are_refused(prepared, monkeypatch):
     class Two:
         num_processes = 2
 
     monkeypatch.setattr(kddp, "accelerator", Two)
-    data = Prepared.open(write_tiny(tmp_path / "prepared"))
+    data = Prepared.open(prepared)
     with pytest.raises(TrainingError, match="found 2"):
         next(METHOD.plan(KddpConfig(), workshop(data, configuration(data.folder, {"kind": "none"}))))
 
 
 @BOTH
-def test_a_run_cut_after_surgery_ends_with_the_same_student(tmp_path, backbone, image):
-    prepared = write_tiny(tmp_path / "prepared")
-    distill.run(configuration(prepared, {"kind": "none"}), tmp_path / "teacher")
+def test_a_run_cut_after_surgery_ends_with_the_same_student(prepared, taught, tmp_path, backbone):
     train = {"epochs": 3, "runtime": {"precision": "fp32", "memory_format": "channels_last"}}
     method = {**EAGER, "compensate": backbone == "tiny"}
-    config = configuration(prepared, method, backbone=backbone, teacher=str(tmp_path / "teacher"), train=train)
+    config = configuration(prepared, method, backbone=backbone, teacher=str(taught), train=train)
     folder = check_exact_resume(config, tmp_path, cuts=(1, 1) if backbone == "tiny" else (2,))
     card = read_json(folder / "card.json")
     facts = card["method_facts"]
@@ -239,10 +229,8 @@ def test_a_run_cut_after_surgery_ends_with_the_same_student(tmp_path, backbone, 
     assert all(torch.equal(best[name], v) for name, v in exported.state_dict().items())
 
 
-def test_without_a_penalty_it_is_vanilla_distillation_without_pruning(tmp_path):
-    prepared = write_tiny(tmp_path / "prepared")
-    distill.run(configuration(prepared, {"kind": "none"}), tmp_path / "teacher")
-    config = configuration(prepared, {**EAGER, "l1": 0.0}, teacher=str(tmp_path / "teacher"), train={"epochs": 1})
+def test_without_a_penalty_it_is_vanilla_distillation_without_pruning(prepared, taught, tmp_path):
+    config = configuration(prepared, {**EAGER, "l1": 0.0}, teacher=str(taught), train={"epochs": 1})
     distill.run(config, tmp_path / "student")
     card = read_json(tmp_path / "student" / "card.json")
     assert [phase["name"] for phase in card["phases"]] == ["train"]

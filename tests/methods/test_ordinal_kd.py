@@ -14,29 +14,20 @@ from scipy.stats import entropy, wasserstein_distance
 from fibrokd.errors import TrainingError
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.ordinal_kd import OrdinalKd, OrdinalKdConfig, balanced_cuts, cut_distance, cut_kl
-from fibrokd.pipeline import distill
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm, soft_kl
-from fibrokd.training.runtime import Runtime
+from fibrokd.training.networks import build
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, soft_kl
 from fibrokd.training.signals import TeacherSignal
-from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
+from tests.methods.losses import START, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
 UNIFORM = torch.full((K - 1,), 1 / (K - 1))
 SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 0.0, 1.5, 0.7]))
 ROW = st.lists(st.floats(0.01, 1.0), min_size=K, max_size=K)
 
 
 def _terms(config, student, teacher, batch=None, weights=UNIFORM):
-    signal = teacher if isinstance(teacher, TeacherSignal) else TeacherSignal(teacher)
-    outputs = Outputs(student, student, {})
-    return OrdinalKd(config, SUPERVISED, weights)(outputs, signal, make_batch() if batch is None else batch, START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
+    return terms_of(OrdinalKd(config, SUPERVISED, weights), student, teacher, batch)
 
 
 def _distribution(row):
@@ -50,27 +41,17 @@ def _ordinal(student, target):
     return cuts, (2 * cut_distance(logits, target[None], 1.0) * UNIFORM).sum().item()
 
 
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
-
-
-@pytest.fixture
-def teacher():
-    return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
-
-
 def test_without_the_ordinal_part_it_is_vanilla_distillation_exactly(student, teacher):
-    outputs, batch = Outputs(student, student, {}), make_batch()
-    plain = VanillaKd(KdConfig(), SUPERVISED)(outputs, TeacherSignal(teacher), batch, START)
+    batch = make_batch()
+    plain = terms_of(VanillaKd(KdConfig(), SUPERVISED), student, teacher, batch)
     mine = _terms(OrdinalKdConfig(ordinal=0.0), student, teacher, batch)
     assert mine.keys() == plain.keys()
-    assert torch.equal(_total(mine), _total(plain))
+    assert torch.equal(loss_of(mine), loss_of(plain))
 
 
 def test_perfect_agreement_costs_nothing_and_pulls_nowhere(teacher):
     x = (teacher + 2.5).requires_grad_()
-    loss = _total(_terms(OrdinalKdConfig(alpha=1.0), x, teacher))
+    loss = loss_of(_terms(OrdinalKdConfig(alpha=1.0), x, teacher))
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=2e-5)
     assert x.grad.abs().max() < 2e-5
@@ -155,10 +136,10 @@ def test_reversing_the_scale_of_both_changes_nothing_and_shuffling_it_does(stude
     terms, reversed_terms = (
         _terms(OrdinalKdConfig(alpha=1.0), s, t) for s, t in ((student, teacher), (student.flip(1), teacher.flip(1)))
     )
-    assert torch.allclose(_total(terms), _total(reversed_terms), atol=1e-5)
+    assert torch.allclose(loss_of(terms), loss_of(reversed_terms), atol=1e-5)
     order = [2, 0, 4, 1, 3]
     shuffled = _terms(OrdinalKdConfig(alpha=1.0), student[:, order], teacher[:, order])
-    assert not torch.allclose(_total(terms), _total(shuffled), rtol=1e-2)
+    assert not torch.allclose(loss_of(terms), loss_of(shuffled), rtol=1e-2)
 
 
 def test_balanced_cuts_weigh_inversely_to_the_variance_and_leave_out_empty_sides():
@@ -181,7 +162,7 @@ def test_pairs_that_a_book_holds_separately_are_mixed_before_cutting(student, te
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4, 1e30])
 def test_it_is_finite_with_mixup_class_weights_and_extreme_logits(student, scale):
     x = (student * min(scale, 1e4)).requires_grad_()
-    loss = _total(_terms(OrdinalKdConfig(), x, (-scale * student).bfloat16()))
+    loss = loss_of(_terms(OrdinalKdConfig(), x, (-scale * student).bfloat16()))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -190,11 +171,11 @@ def test_it_is_finite_with_mixup_class_weights_and_extreme_logits(student, scale
 
 def test_the_gradient_reaches_the_student_and_never_the_teacher():
     network = build("tiny", K, False, None, 1)
-    source = LiveTeacher(build("tiny", K, False, None, 2), Runtime("fp32", "nchw"), torch.device("cpu"))
+    source = online(2)
     before = {name: tensor.clone() for name, tensor in source.network.state_dict().items()}
     batch = dataclasses.replace(make_batch(), images=torch.rand(8, 1, 32, 32))
     objective = OrdinalKd(OrdinalKdConfig(), SUPERVISED, UNIFORM)
-    _total(objective(objective.ask(network, batch), source.signal(batch), batch, START)).backward()
+    loss_of(objective(objective.ask(network, batch), source.signal(batch), batch, START)).backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert all(parameter.grad is None for parameter in source.network.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in source.network.state_dict().items())
@@ -208,7 +189,7 @@ def test_nonsense_is_refused(wrong):
 
 def test_without_a_teacher_it_says_what_is_missing(student):
     with pytest.raises(TrainingError, match="'ordinal_kd'"):
-        OrdinalKd(OrdinalKdConfig(), SUPERVISED, UNIFORM)(Outputs(student, student, {}), None, make_batch(), START)
+        _terms(OrdinalKdConfig(), student, None)
 
 
 def test_the_configuration_in_the_repository_is_the_starting_point():
@@ -218,9 +199,7 @@ def test_the_configuration_in_the_repository_is_the_starting_point():
 
 
 @pytest.mark.parametrize("cut_weights", ["uniform", "balanced"])
-def test_a_run_cut_anywhere_ends_with_the_same_student(tmp_path, cut_weights):
-    prepared = write_tiny(tmp_path / "prepared")
-    distill.run(configuration(prepared, {"kind": "none"}), tmp_path / "teacher")
+def test_a_run_cut_anywhere_ends_with_the_same_student(prepared, taught, tmp_path, cut_weights):
     method = {"kind": "ordinal_kd", "cut_weights": cut_weights}
-    config = configuration(prepared, method, teacher=str(tmp_path / "teacher"))
-    check_export(check_exact_resume(config, tmp_path, cuts=(1,)), prepared)
+    config = configuration(prepared, method, teacher=str(taught))
+    check_exact_resume(config, tmp_path, cuts=(1,))

@@ -30,13 +30,12 @@ from fibrokd.training.fake_quant import (
     straight_through,
 )
 from fibrokd.training.folding import folded
-from fibrokd.training.networks import BACKBONES, Outputs, build, parameter_count
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import BACKBONES, build, parameter_count
+from fibrokd.training.objective import Moment
 from fibrokd.training.signals import TeacherSignal
-from tests.methods.tiny import check_exact_resume, configuration, shipped, write_tiny
-from tests.training.test_objective import K, make_batch, value
-
-SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7]))
+from tests.methods.losses import SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, shipped
+from tests.training.test_objective import K, make_batch
 
 
 def _plain(backbone="tiny"):
@@ -178,7 +177,7 @@ def test_gradients_reach_master_weights_under_half_precision(image):
     terms = GradualKd(QdnnGslrConfig(fixed_share=0.5), SUPERVISED)(
         outputs, TeacherSignal(teacher), make_batch(4), Moment(0, 1)
     )
-    loss = sum(term.coefficient * value(term) for term in terms.values())
+    loss = loss_of(terms)
     loss.backward()
     assert torch.isfinite(loss)
     grads = [m.parametrizations.weight.original.grad for _, m, _ in quantised(network)]
@@ -214,17 +213,14 @@ def test_the_start_is_the_teacher_alone_and_the_end_the_labels_alone():
     objective = GradualKd(QdnnGslrConfig(), SUPERVISED)
 
     def loss(epoch, said, batch):
-        terms = objective(Outputs(logits, logits, {}), TeacherSignal(said), batch, Moment(epoch, 6))
-        return sum(term.coefficient * value(term) for term in terms.values())
+        return loss_of(terms_of(objective, logits, said, batch, Moment(epoch, 6)))
 
     plain, shuffled = make_batch(), make_batch(seed=9)
     assert torch.equal(loss(5, teacher, plain), loss(5, other, plain))
     assert not torch.equal(loss(5, teacher, plain), loss(5, teacher, shuffled))
     assert torch.equal(loss(0, teacher, plain), loss(0, teacher, shuffled))
-    vanilla = VanillaKd(KdConfig(alpha=0.6), SUPERVISED)(
-        Outputs(logits, logits, {}), TeacherSignal(teacher), plain, Moment(2, 6)
-    )
-    assert torch.allclose(loss(2, teacher, plain), sum(t.coefficient * value(t) for t in vanilla.values()))
+    vanilla = terms_of(VanillaKd(KdConfig(alpha=0.6), SUPERVISED), logits, teacher, plain)
+    assert torch.allclose(loss(2, teacher, plain), loss_of(vanilla))
 
 
 @pytest.mark.parametrize("wrong", [{"bits": 1}, {"first_share": 1.5}, {"schedule": "none"}, {"float_epochs": 1.0}])
@@ -239,30 +235,20 @@ def test_a_budget_without_room_for_both_phases_is_refused():
 
 
 # ------------------------------------------------------------------ runs
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("qdnn")
-    prepared = write_tiny(folder / "prepared")
-    distill.run(configuration(prepared, {"kind": "none"}), folder / "teacher")
-    return prepared, folder / "teacher"
-
-
-def test_early_stopping_cannot_cut_the_schedule_short(taught, monkeypatch, tmp_path):
-    prepared, teacher = taught
+def test_early_stopping_cannot_cut_the_schedule_short(prepared, taught, monkeypatch, tmp_path):
     monkeypatch.setattr(loop.Trainer, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
     train = {"epochs": 7, "early_stopping": 1}
     method = {"kind": "qdnn_gslr", "float_epochs": 0.45}
-    distill.run(configuration(prepared, method, teacher=str(teacher), train=train), tmp_path / "student")
+    distill.run(configuration(prepared, method, teacher=str(taught), train=train), tmp_path / "student")
     phases = read_json(tmp_path / "student" / "card.json")["phases"]
     assert [(phase["name"], phase["epochs"]) for phase in phases] == [("float", 2), ("quantised", 4)]
 
 
 @pytest.mark.parametrize(("step_sizes", "average"), [("epoch", None), ("fixed", 0.5)])
-def test_a_run_cut_anywhere_ends_with_the_same_quantised_student(taught, tmp_path, image, step_sizes, average):
-    prepared, teacher = taught
+def test_a_run_cut_anywhere_ends_with_the_same_quantised_student(prepared, taught, tmp_path, step_sizes, average):
     method = {"kind": "qdnn_gslr", "step_sizes": step_sizes, "float_epochs": 0.34}
     train = {"epochs": 3, "average_decay": average, "early_stopping": 1}
-    config = configuration(prepared, method, teacher=str(teacher), train=train)
+    config = configuration(prepared, method, teacher=str(taught), train=train)
     folder = check_exact_resume(config, tmp_path, cuts=(2,))
     card = read_json(folder / "card.json")
     assert [(phase["name"], phase["epochs"]) for phase in card["phases"]] == [("float", 1), ("quantised", 2)]

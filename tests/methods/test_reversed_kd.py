@@ -9,28 +9,16 @@ from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.reversed_kd import ReversedKdConfig, check_reversed
 from fibrokd.pipeline import distill, write_book
 from fibrokd.training.book import BookConfig
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.networks import build
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.runtime import Runtime
-from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.soft_labels import SoftLabels
 from fibrokd.training.teachers import LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
-from tests.training.test_objective import K, make_batch, value
+from tests.methods.losses import loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, shipped
+from tests.training.test_objective import K, make_batch
 
 KIND = {"kind": "reversed_kd"}
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("reversed_kd") / "prepared")
-
-
-@pytest.fixture(scope="module")
-def small(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small") / "small"
-    distill.run(configuration(prepared, {"kind": "none"}), folder)
-    return folder
 
 
 def test_swapping_roles_is_the_vanilla_loss_with_the_networks_exchanged():
@@ -39,8 +27,8 @@ def test_swapping_roles_is_the_vanilla_loss_with_the_networks_exchanged():
     supervised = SupervisedTerm(SupervisedConfig(), torch.ones(K))
     losses = []
     for objective in (SoftLabels(ReversedKdConfig(), supervised), VanillaKd(KdConfig(), supervised)):
-        terms = objective(Outputs(big, big, {}), TeacherSignal(small), batch, Moment(0, 1))
-        losses.append(sum(term.coefficient * value(term) for term in terms.values()))
+        terms = terms_of(objective, big, small, batch)
+        losses.append(loss_of(terms))
     assert torch.equal(*losses)
 
 
@@ -53,22 +41,21 @@ def test_a_teacher_that_is_not_smaller_is_refused():
             check_reversed(LiveTeacher(teacher, runtime, cpu), student)
 
 
-def test_a_run_with_a_teacher_of_the_same_size_is_refused_before_it_trains(prepared, small, tmp_path):
+def test_a_run_with_a_teacher_of_the_same_size_is_refused_before_it_trains(prepared, taught, tmp_path):
     with pytest.raises(ConfigError, match="smaller than its student"):
-        distill.run(configuration(prepared, KIND, teacher=str(small)), tmp_path / "run")
+        distill.run(configuration(prepared, KIND, teacher=str(taught)), tmp_path / "run")
     assert not (tmp_path / "run" / "phases").exists()
 
 
-def test_the_big_network_learns_from_the_small_one_and_resumes_exactly(prepared, small, tmp_path):
-    config = configuration(prepared, KIND, teacher=str(small), backbone="mobilenetv3_small", train={"epochs": 2})
+def test_the_big_network_learns_from_the_small_one_and_resumes_exactly(prepared, taught, tmp_path):
+    config = configuration(prepared, KIND, teacher=str(taught), backbone="mobilenetv3_small", train={"epochs": 2})
     folder = check_exact_resume(config, tmp_path, cuts=(1,))
-    check_export(folder, prepared)
     assert read_json(folder / "card.json")["parameters"] == 1_522_981
 
 
-def test_a_book_of_the_small_network_takes_its_place(prepared, small, tmp_path):
+def test_a_book_of_the_small_network_takes_its_place(prepared, taught, tmp_path):
     written = write_book.WriteBookConfig(
-        prepared=prepared, teacher=small, book=BookConfig(views=2), minimum_balanced_accuracy=0.0
+        prepared=prepared, teacher=taught, book=BookConfig(views=2), minimum_balanced_accuracy=0.0
     )
     write_book.run(written, tmp_path / "book")
     config = configuration(

@@ -15,14 +15,11 @@ from fibrokd.methods.self_knowledge_ls import METHOD, AdaptiveSmoothing, SelfKno
 from fibrokd.pipeline import distill
 from fibrokd.training import loop
 from fibrokd.training.carry_out import PHASES, carry_out
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
-from fibrokd.training.signals import TeacherSignal
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, weights, workshop, write_tiny
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
+from tests.methods.losses import WEIGHTS, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, shipped, weights, workshop
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
-WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
 KIND = {"kind": "self_knowledge_ls"}
 PLAIN = {"label_smoothing": 0}
 
@@ -33,11 +30,7 @@ def _supervised(smoothing=0.0, weights=None):
 
 def _terms(logits, prior, batch, cap=1.0, supervised=None):
     objective = AdaptiveSmoothing(SelfKnowledgeConfig(alpha_cap=cap), supervised or _supervised())
-    return objective(Outputs(logits, logits, {}), TeacherSignal(prior), batch, START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
+    return terms_of(objective, logits, prior, batch)
 
 
 @pytest.fixture
@@ -50,18 +43,13 @@ def prior():
     return 3 * torch.randn(8, K, generator=torch.Generator().manual_seed(4))
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("self_knowledge_ls") / "prepared")
-
-
 def test_a_uniform_student_is_not_smoothed_and_a_certain_one_wholly(prior):
     uniform, certain = torch.full((8, K), 1.3), torch.zeros(8, K)
     certain[:, 2] = 200.0
     assert torch.allclose(smoothing(uniform, 1.0), torch.zeros(8), atol=1e-6)
     assert torch.equal(smoothing(certain, 1.0), torch.ones(8))
     batch = make_batch()
-    assert torch.allclose(_total(_terms(uniform, prior, batch)), value(_supervised()(uniform, batch)), atol=1e-5)
+    assert torch.allclose(loss_of(_terms(uniform, prior, batch)), value(_supervised()(uniform, batch)), atol=1e-5)
 
 
 def test_it_is_what_loops_say(logits, prior):
@@ -74,19 +62,19 @@ def test_it_is_what_loops_say(logits, prior):
         soft = -sum(x * math.log(y) for x, y in zip(phi, p, strict=True))
         omega = lam * float(WEIGHTS[a]) + (1 - lam) * float(WEIGHTS[b])
         total, omegas = total + omega * ((1 - alpha) * hard + alpha * soft), omegas + omega
-    assert _total(_terms(logits, prior, batch)).item() == pytest.approx(total / omegas, rel=1e-4)
+    assert loss_of(_terms(logits, prior, batch)).item() == pytest.approx(total / omegas, rel=1e-4)
 
 
 def test_with_a_uniform_prior_and_a_constant_amount_it_is_label_smoothing(logits):
     batch, sure, uniform = make_batch(), 10 * logits, torch.zeros(8, K)
     assert (smoothing(sure, 1.0) > 0.15).all()
-    assert torch.allclose(_total(_terms(sure, uniform, batch, cap=0.15)), value(_supervised(0.15)(sure, batch)))
+    assert torch.allclose(loss_of(_terms(sure, uniform, batch, cap=0.15)), value(_supervised(0.15)(sure, batch)))
 
 
 def test_the_gradient_is_the_difference_to_the_smoothed_labels_and_passes_neither_amount_nor_prior(logits, prior):
     batch, x, z = make_batch(), logits.clone().requires_grad_(), prior.clone()
     supervised = _supervised(weights=torch.ones(K))
-    _total(_terms(x, z, batch, supervised=supervised)).backward()
+    loss_of(_terms(x, z, batch, supervised=supervised)).backward()
     alpha = smoothing(logits, 1.0)[:, None]
     target = (1 - alpha) * supervised.targets(batch, K) + alpha * prior.softmax(1)
     assert torch.allclose(x.grad, (logits.softmax(1) - target) / 8, atol=1e-6)
@@ -94,12 +82,12 @@ def test_the_gradient_is_the_difference_to_the_smoothed_labels_and_passes_neithe
 
 def test_without_any_smoothing_it_is_the_label_term(logits, prior):
     batch = make_batch()
-    assert torch.allclose(_total(_terms(logits, prior, batch, cap=0.0)), value(_supervised()(logits, batch)))
+    assert torch.allclose(loss_of(_terms(logits, prior, batch, cap=0.0)), value(_supervised()(logits, batch)))
 
 
 def test_extreme_logits_class_weights_and_mixup_stay_finite(logits, prior):
     x = (1e4 * logits).requires_grad_()
-    loss = _total(_terms(x, -1e4 * prior, make_batch()))
+    loss = loss_of(_terms(x, -1e4 * prior, make_batch()))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -109,7 +97,7 @@ def test_extreme_logits_class_weights_and_mixup_stay_finite(logits, prior):
 def test_without_a_prior_it_says_what_is_missing(logits):
     objective = AdaptiveSmoothing(SelfKnowledgeConfig(), _supervised())
     with pytest.raises(TrainingError, match="'self_knowledge_ls'"):
-        objective(Outputs(logits, logits, {}), None, make_batch(), START)
+        terms_of(objective, logits, None)
 
 
 def test_the_prior_changes_only_when_validation_improves(prepared, tmp_path, monkeypatch):
@@ -148,8 +136,7 @@ def test_the_prior_changes_only_when_validation_improves(prepared, tmp_path, mon
 
 
 def test_a_run_cut_after_any_epoch_ends_with_the_same_student(prepared, tmp_path):
-    folder = check_exact_resume(configuration(prepared, KIND, supervised=PLAIN), tmp_path, cuts=(1, 1))
-    check_export(folder, prepared)
+    check_exact_resume(configuration(prepared, KIND, supervised=PLAIN), tmp_path, cuts=(1, 1))
     last = "phases/00_train/checkpoints/last.safetensors"
     first, second = (load_file(tmp_path / name / last) for name in ("whole", "cut"))
     assert any(name.startswith("companion.prior/") for name in first)

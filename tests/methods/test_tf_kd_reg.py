@@ -9,13 +9,10 @@ from pydantic import ValidationError
 from fibrokd.errors import ConfigError
 from fibrokd.methods.tf_kd_reg import TfKdRegConfig, VirtualTeacher, virtual_teacher
 from fibrokd.pipeline import distill
-from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, write_tiny
+from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
+from tests.methods.losses import WEIGHTS, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, shipped
 from tests.training.test_objective import K, make_batch, value
-
-START = Moment(0, 1)
-WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
 
 
 def _supervised(smoothing=0.0, weights=None):
@@ -23,8 +20,7 @@ def _supervised(smoothing=0.0, weights=None):
 
 
 def _loss(config, logits, batch, supervised=None):
-    terms = VirtualTeacher(config, supervised or _supervised())(Outputs(logits, logits, {}), None, batch, START)
-    return sum(term.coefficient * value(term) for term in terms.values())
+    return loss_of(terms_of(VirtualTeacher(config, supervised or _supervised()), logits, None, batch))
 
 
 def _gradient(loss, logits):
@@ -105,7 +101,7 @@ def test_under_mixup_the_target_is_the_mixture_of_two_virtual_teachers(logits):
 def test_the_released_mode_leaves_the_student_untempered_and_counts_100_classes(logits):
     batch = make_batch(mixed=False)
     config = TfKdRegConfig(mode="released", alpha=0.1, multiplier=100.0)
-    term = VirtualTeacher(config, _supervised())(Outputs(logits, logits, {}), None, batch, START)["virtual"]
+    term = terms_of(VirtualTeacher(config, _supervised()), logits, None, batch)["virtual"]
     assert term.coefficient == pytest.approx(0.1)
     found = _gradient(term.coefficient * value(term), logits)
     wanted = 0.1 * (logits.softmax(1) - virtual_teacher(config, batch.stages, K)) / len(logits)
@@ -140,13 +136,12 @@ def test_nonsense_is_refused(wrong):
         TfKdRegConfig(**wrong)
 
 
-def test_a_run_cut_anywhere_ends_with_the_same_student_and_smoothing_is_refused(tmp_path):
-    prepared = write_tiny(tmp_path / "prepared")
+def test_a_run_cut_anywhere_ends_with_the_same_student_and_smoothing_is_refused(prepared, tmp_path):
     method = {"kind": "tf_kd_reg"}
     with pytest.raises(ConfigError, match="smoothed twice"):
         distill.run(configuration(prepared, method), tmp_path / "refused")
     config = configuration(prepared, method, supervised={"label_smoothing": 0})
-    check_export(check_exact_resume(config, tmp_path, cuts=(1,)), prepared)
+    check_exact_resume(config, tmp_path, cuts=(1,))
 
 
 def test_the_configuration_in_the_repository_smooths_once():

@@ -12,17 +12,12 @@ from fibrokd.errors import BookError, ConfigError, TrainingError
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.uncertainty_kd import METHOD, UncertaintyKd, UncertaintyKdConfig
 from fibrokd.pipeline import distill, write_book
-from fibrokd.training.networks import Outputs, build
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
-from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal, Uncertainty
-from fibrokd.training.teachers import Ensemble, LiveTeacher
-from tests.methods.tiny import check_exact_resume, check_export, configuration, shipped, workshop, write_tiny
+from fibrokd.training.teachers import Ensemble
+from tests.methods.losses import SUPERVISED, loss_of, terms_of
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
 
-START = Moment(0, 1)
-WEIGHTS = torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
-SUPERVISED = SupervisedTerm(SupervisedConfig(), WEIGHTS)
 CPU = torch.device("cpu")
 THINNING = {"masks": 3, "dropout": 0.3, "taps": ["s32"]}
 
@@ -36,33 +31,12 @@ def spread(answers):
 
 
 def _terms(config, logits, signal, batch):
-    return UncertaintyKd(config, SUPERVISED)(Outputs(logits, logits, {}), signal, batch, START)
-
-
-def _total(terms):
-    return sum(term.coefficient * value(term) for term in terms.values())
-
-
-@pytest.fixture
-def student():
-    return torch.randn(8, K, generator=torch.Generator().manual_seed(3))
+    return terms_of(UncertaintyKd(config, SUPERVISED), logits, signal, batch)
 
 
 @pytest.fixture
 def answers():
     return (2 * torch.randn(6, 8, K, generator=torch.Generator().manual_seed(4))).softmax(2)
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("uncertainty_kd") / "prepared")
-
-
-@pytest.fixture(scope="module")
-def teacher(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uncertainty_teacher") / "teacher"
-    distill.run(configuration(prepared, {"kind": "none"}), folder)
-    return folder
 
 
 def test_masks_that_agree_leave_the_share_at_alpha(answers):
@@ -96,8 +70,8 @@ def test_without_dropout_and_with_one_temperature_it_is_vanilla_distillation(stu
     batch, logits = make_batch(), answers[0].log() + 1.7
     signal = spread(answers[:1])
     config = UncertaintyKdConfig(lowest_temperature=3.0)
-    vanilla = VanillaKd(KdConfig(), SUPERVISED)(Outputs(student, student, {}), TeacherSignal(logits), batch, START)
-    assert torch.allclose(_total(_terms(config, student, signal, batch)), _total(vanilla), atol=1e-5)
+    vanilla = terms_of(VanillaKd(KdConfig(), SUPERVISED), student, logits, batch)
+    assert torch.allclose(loss_of(_terms(config, student, signal, batch)), loss_of(vanilla), atol=1e-5)
 
 
 @pytest.mark.parametrize("direction", ["sharpen", "soften"])
@@ -115,13 +89,13 @@ def test_it_is_what_loops_say(student, answers, direction):
         soft += share * t * t * (p * (p / q).log()).sum().item() / 8
         omega = supervised.weights[i].item()
         hard += omega * (1 - share) * supervised.values[i].item() / supervised.weights.sum().item()
-    assert _total(_terms(config, student, spread(answers), batch)).item() == pytest.approx(hard + soft, rel=1e-4)
+    assert loss_of(_terms(config, student, spread(answers), batch)).item() == pytest.approx(hard + soft, rel=1e-4)
 
 
 def test_gradients_reach_the_student_and_not_the_uncertainty(student, answers):
     x = student.clone().requires_grad_()
     signal = spread(answers)
-    _total(_terms(UncertaintyKdConfig(), x, signal, make_batch())).backward()
+    loss_of(_terms(UncertaintyKdConfig(), x, signal, make_batch())).backward()
     assert (x.grad.abs().sum(1) > 0).all()
     assert not signal.logits.requires_grad
 
@@ -129,7 +103,7 @@ def test_gradients_reach_the_student_and_not_the_uncertainty(student, answers):
 def test_extreme_answers_stay_finite(student):
     certain = torch.eye(K)[torch.arange(8) % K][None].expand(2, 8, K)
     x = (1e4 * student).bfloat16().requires_grad_()
-    loss = _total(_terms(UncertaintyKdConfig(), x, spread(certain), make_batch()))
+    loss = loss_of(_terms(UncertaintyKdConfig(), x, spread(certain), make_batch()))
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(x.grad).all()
@@ -156,7 +130,7 @@ def test_the_shipped_configuration_is_the_default():
 
 def test_several_teachers_have_no_common_masks(prepared):
     config = configuration(prepared, {"kind": "uncertainty_kd"})
-    live = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    live = online(1)
     shop = workshop(Prepared.open(prepared), config, [Ensemble([live, live])])
     with pytest.raises(ConfigError, match="masks can be chosen"):
         next(METHOD.plan(config.method, shop))
@@ -164,7 +138,7 @@ def test_several_teachers_have_no_common_masks(prepared):
 
 def test_the_plan_thins_both_networks_and_keeps_counting_the_teachers_work(prepared):
     config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING})
-    live = LiveTeacher(build("tiny", K, False, None, 1), Runtime("fp32", "nchw"), CPU)
+    live = online(1)
     phase = next(METHOD.plan(config.method, workshop(Prepared.open(prepared), config, [live])))
     batch = dataclasses.replace(make_batch(4), images=torch.rand(4, 1, 32, 32))
     phase.teacher.signal(batch, phase.objective.needs)
@@ -173,18 +147,18 @@ def test_the_plan_thins_both_networks_and_keeps_counting_the_teachers_work(prepa
     assert phase.network.dropout.p == 0.2
 
 
-def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, teacher, tmp_path):
-    config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING}, teacher=str(teacher))
-    check_export(check_exact_resume(config, tmp_path, cuts=(1,)), prepared)
+def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, taught, tmp_path):
+    config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING}, teacher=str(taught))
+    check_exact_resume(config, tmp_path, cuts=(1,))
 
 
-def test_a_book_of_its_numbers_takes_the_teachers_place(prepared, teacher, tmp_path):
-    step = {"prepared": prepared, "teacher": teacher, "minimum_balanced_accuracy": 0.0}
+def test_a_book_of_its_numbers_takes_the_teachers_place(prepared, taught, tmp_path):
+    step = {"prepared": prepared, "teacher": taught, "minimum_balanced_accuracy": 0.0}
     book = {"mode": "trajectory", "views": 3, "stores": ("uncertainty",), "thinning": THINNING}
     write_book.run(write_book.WriteBookConfig.model_validate({**step, "book": book}, strict=False), tmp_path / "book")
     method = {"kind": "uncertainty_kd", "thinning": THINNING}
     results = []
-    for name, source in (("live", {"teacher": str(teacher)}), ("read", {"book": str(tmp_path / "book")})):
+    for name, source in (("live", {"teacher": str(taught)}), ("read", {"book": str(tmp_path / "book")})):
         distill.run(configuration(prepared, method, **source), tmp_path / name)
         results.append((tmp_path / name / "metrics.jsonl").read_text().splitlines()[0])
     losses = [float(line.split('"train_loss": ')[1].split(",")[0]) for line in results]
@@ -194,8 +168,8 @@ def test_a_book_of_its_numbers_takes_the_teachers_place(prepared, teacher, tmp_p
         distill.run(other, tmp_path / "other")
 
 
-def test_a_book_of_logits_alone_is_refused(prepared, teacher, tmp_path):
-    step = {"prepared": prepared, "teacher": teacher, "minimum_balanced_accuracy": 0.0}
+def test_a_book_of_logits_alone_is_refused(prepared, taught, tmp_path):
+    step = {"prepared": prepared, "teacher": taught, "minimum_balanced_accuracy": 0.0}
     write_book.run(
         write_book.WriteBookConfig.model_validate({**step, "book": {"views": 3}}, strict=False), tmp_path / "book"
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
-from safetensors.torch import load_file
 
 from fibrokd.config import load_config, parse_config
 from fibrokd.data.prepared import Prepared
@@ -15,12 +16,13 @@ from fibrokd.data.preprocess import as_network_input
 from fibrokd.files import read_json
 from fibrokd.methods import open_network
 from fibrokd.pipeline import distill
-from fibrokd.training import loop
-from fibrokd.training.carry_out import PHASES
+from fibrokd.training import loop, produce
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.method import Workshop
 from fibrokd.training.networks import build
 from fibrokd.training.produce import supervised_term
+from fibrokd.training.runtime import Runtime
+from fibrokd.training.teachers import LiveTeacher
 from tests.factories import write_prepared
 
 ROOT = Path(__file__).parents[2]
@@ -97,9 +99,47 @@ def shipped(kind):
     return load_config(ROOT / "configs" / "methods" / f"{kind}.yaml", distill.StudentPlan)
 
 
+def online(seed, backbone="tiny"):
+    """Return an untrained network that answers online."""
+    return LiveTeacher(build(backbone, 5, False, None, seed), Runtime("fp32", "nchw"), torch.device("cpu"))
+
+
+def images_of_test_split(prepared):
+    """Return the images of the test split as networks see them."""
+    data = Prepared.open(prepared)
+    return torch.from_numpy(as_network_input(np.asarray(data.pixels[data.rows("test")])))
+
+
+def answers(network, images):
+    """Return a network's logits in evaluation mode; the network stays in the mode it is in."""
+    with torch.no_grad():
+        return copy.deepcopy(network).cpu().eval()(images).logits.float().numpy()
+
+
+def check_export(config, folder):
+    """Train; what was exported answers like the network that training left in memory, and is counted in the card."""
+    images, trained, whole = images_of_test_split(config.prepared), [], produce.carry_out
+
+    def watched(*arguments):
+        outcome = whole(*arguments)
+        trained.append(answers(outcome.network, images))
+        return outcome
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(produce, "carry_out", watched)
+        distill.run(config, folder)
+    exported = open_network(folder)
+    np.testing.assert_allclose(answers(exported, images), trained[0], rtol=0, atol=1e-5)
+    assert read_json(folder / "card.json")["parameters"] == sum(p.numel() for p in exported.parameters())
+    return folder
+
+
 def check_exact_resume(config, folder, cuts):
-    """Run whole, and cut after each of so many epochs; both must leave the same files. Returns the finished folder."""
-    distill.run(config, folder / "whole")
+    """Run whole, with :func:`check_export`, and cut after each of so many epochs; both must leave the same files.
+
+    Returns the folder of the run that was not cut.
+    """
+    check_export(config, folder / "whole")
     for epochs in cuts:
         with killed_after(epochs):
             distill.run(config, folder / "cut")
@@ -107,16 +147,3 @@ def check_exact_resume(config, folder, cuts):
     for name in ("metrics.jsonl", "weights.safetensors", "card.json"):
         assert (folder / "whole" / name).read_bytes() == (folder / "cut" / name).read_bytes(), name
     return folder / "whole"
-
-
-def check_export(folder, prepared):
-    """What was exported answers like the best weights of the last phase, and is counted in the card."""
-    data = Prepared.open(prepared)
-    images = torch.from_numpy(as_network_input(np.asarray(data.pixels[data.rows("test")])))
-    exported = open_network(folder)
-    last = sorted((folder / PHASES).iterdir())[-1]
-    trained = open_network(folder)
-    trained.load_state_dict(load_file(last / "checkpoints" / "best.safetensors"))
-    with torch.no_grad():
-        assert torch.allclose(exported(images).logits, trained.eval()(images).logits, atol=1e-5)
-    assert read_json(folder / "card.json")["parameters"] == sum(p.numel() for p in exported.parameters())

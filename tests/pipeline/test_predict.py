@@ -44,6 +44,15 @@ def test_the_table_says_the_same_and_that_it_is_research_only(bundle, images, ca
     assert "Research use only" in text
 
 
+def test_the_table_can_name_its_images_otherwise_so_that_no_log_holds_names_of_files(bundle, images, capsys):
+    shown = images / "deeper" / "a.png"
+    assert predict.run(bundle, [shown], as_json=False, titles={shown: "test image 0123"}) == 0
+    text = capsys.readouterr().out
+    assert "test image 0123" in text
+    assert "a.png" not in text
+    assert "deeper" not in text
+
+
 def test_a_path_that_does_not_exist_is_an_error_not_an_answer(bundle, images, tmp_path, capsys):
     with pytest.raises(InputError, match=r"nowhere\.png"):
         predict.run(bundle, [images / "b.png", tmp_path / "nowhere.png"], as_json=True)

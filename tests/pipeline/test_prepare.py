@@ -181,6 +181,102 @@ def test_a_group_with_two_stages_is_refused_by_default(images, tmp_path):
         run(config(straddling(images)), tmp_path / "out")
 
 
+def test_an_error_about_groups_names_the_files_in_which_its_groups_are_found(images, tmp_path):
+    with pytest.raises(SplitError, match=r"2 files had been left out before \(corrupt: 1, no label: 1\)") as refusal:
+        run(config(straddling(images)), tmp_path / "out")
+    for name in ("groups.csv", "identities.csv", "quarantine.csv", "unmatched.csv"):
+        assert name in refusal.value.todo
+    assert str(tmp_path / "out") in refusal.value.todo
+    groups = read_table(tmp_path / "out" / "groups.csv")
+    group = refusal.value.problem.split("group ")[1].split()[0]
+    held = set(groups["image_id"][groups["group"] == group])
+    identities = read_table(tmp_path / "out" / "identities.csv")
+    paths = set(identities["path"][identities["image_id"].isin(held)])
+    assert {Path(path).parts[1] for path in paths} == {"patient1", "patient4"}
+    assert set(read_table(tmp_path / "out" / "quarantine.csv")["reason"]) == {"corrupt", "no_label"}
+
+
+def test_an_error_about_too_few_groups_says_that_files_were_left_out(images, tmp_path):
+    for patient in range(4, 31, 5):  # seven of the eight F4 patients lose their stage
+        (images / "F4" / f"patient{patient}").rename(images / f"patient{patient}")
+    with pytest.raises(SplitError, match=r"F4 has only 2.* 14 files had been left out") as refusal:
+        run(config(images), tmp_path / "out")
+    assert "quarantine.csv (which files were left out, and why)" in refusal.value.todo
+    assert len(read_table(tmp_path / "out" / "quarantine.csv")) == 14
+
+
+def test_where_no_file_is_usable_the_reasons_are_on_disk(tmp_path):
+    (tmp_path / "images" / "F0").mkdir(parents=True)
+    (tmp_path / "images" / "F0" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="all 1 were refused") as refusal:
+        run(config(tmp_path / "images"), tmp_path / "out")
+    assert "quarantine.csv" in refusal.value.todo
+    assert "groups.csv" not in refusal.value.todo
+    assert list(read_table(tmp_path / "out" / "quarantine.csv")["path"]) == ["F0/a.png"]
+
+
+def test_where_no_label_matches_the_files_and_rows_are_on_disk_and_the_folder_can_be_used_again(images, tmp_path):
+    (tmp_path / "labels.csv").write_text("path,stage\nelsewhere.png,F1\n")
+    table = {"root": str(images), "layout": "table", "labels": str(tmp_path / "labels.csv")}
+    with pytest.raises(InputError, match="Expected images with a stage") as refusal:
+        run(config(images, data=table), tmp_path / "out")
+    assert "unmatched.csv" in refusal.value.todo
+    assert {"row", "file"} <= set(read_table(tmp_path / "out" / "unmatched.csv")["kind"])
+    assert run(config(images), tmp_path / "out").finished
+
+
+def counting(monkeypatch):
+    real, calls = shards.ingest, []
+
+    def counts(job):
+        calls.append(job.source.path)
+        return real(job)
+
+    monkeypatch.setattr(shards, "ingest", counts)
+    return calls
+
+
+def test_the_remedy_of_an_error_works_in_the_same_folder_and_decodes_nothing_again(images, tmp_path, monkeypatch):
+    calls = counting(monkeypatch)
+    with pytest.raises(SplitError):
+        run(config(straddling(images)), tmp_path / "out")
+    assert len(calls) == 82
+    done = run(config(images, mixed_stage_groups="quarantine"), tmp_path / "out")
+    assert len(calls) == 82
+    assert not (tmp_path / "out" / ".shards").exists()
+    assert done.outputs == run(config(images, mixed_stage_groups="quarantine"), tmp_path / "fresh").outputs
+    with pytest.raises(ArtifactError, match="mixed_stage_groups"):
+        run(config(images), tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", ["preprocess", "limits", "stage", "pixels", "patient"])
+def test_what_decides_the_pictures_or_their_rows_makes_them_be_read_anew(images, tmp_path, monkeypatch, change):
+    calls = counting(monkeypatch)
+    with pytest.raises(SplitError):
+        run(config(straddling(images)), tmp_path / "out")
+    changes = {
+        "preprocess": {"preprocess": {"size": 48, "crop": "full"}},
+        "limits": {"limits": {"max_frames": 7}},
+        "patient": {"data": {"root": str(images), "patient_folders": False}},
+    }.get(change, {})
+    if change == "stage":
+        (images / "F4" / "patient4").rename(images / "F1" / "patient4")
+    if change == "pixels":
+        (images / "F0" / "patient0" / "v0a.png").write_bytes((images / "F0" / "patient0" / "v0b.png").read_bytes())
+    before = len(calls)
+    asked = config(images, mixed_stage_groups="keep", **changes)
+    done = run(asked, tmp_path / "out")
+    assert len(calls) == 2 * before
+    assert done.outputs == run(asked, tmp_path / "fresh").outputs
+
+
+def test_shards_of_another_attempt_do_not_pile_up(images, tmp_path):
+    for size in (32, 48):
+        with pytest.raises(SplitError):
+            run(config(straddling(images), preprocess={"size": size, "crop": "full"}), tmp_path / "out")
+        assert len(list((tmp_path / "out" / ".shards").iterdir())) == 1
+
+
 @pytest.mark.parametrize(("policy", "images_left"), [("keep", 81), ("quarantine", 76)])
 def test_a_group_with_two_stages_is_kept_or_set_aside_as_asked(images, tmp_path, policy, images_left):
     run(config(straddling(images), mixed_stage_groups=policy), tmp_path / "out")
@@ -317,3 +413,15 @@ def test_distrust_of_many_patients_stops_the_run_unless_accepted(images, tmp_pat
     run(config(images, **changes, accept_distrusted_keys=True), tmp_path / "accepted")
     integrity = json.loads((tmp_path / "accepted" / "integrity.json").read_text())
     assert integrity["groups"]["distrusted_keys"] == {"patient": 1}
+
+
+def test_the_closing_lines_add_up_and_say_why_shares_are_not_those_asked_for(images, tmp_path, capsys):
+    run(config(images), tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "82 files: 80 gave 80 pictures (80 distinct), 2 set aside" in told
+    assert "instead of" not in told
+    for folder in [path for path in images.glob("F*/patient*") if int(path.name[7:]) >= 25]:
+        folder.rename(tmp_path / folder.name)  # five patients of every stage are left: 3, 1, 1 and 0 are too few
+    run(config(images), tmp_path / "few")
+    told = capsys.readouterr().err
+    assert "because groups stay whole and every split gets every stage: train 40 % instead of 60 %" in told

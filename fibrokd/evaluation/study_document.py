@@ -1,0 +1,130 @@
+"""A study's document: study.json from the trials, and what a reader must be warned of. Computes no metric itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.study import Pool, Trial, pools, summary
+from fibrokd.evaluation.study_families import Declaration, comparisons, teachers_against_none
+
+FORMAT = 2
+TEACHER = "teacher:"
+"""How the rows of teachers begin."""
+
+
+def study_document(
+    trials: Sequence[Trial],
+    arms: Mapping[str, Declaration],
+    references: Sequence[str],
+    config: BootstrapConfig,
+    teachers: Sequence[Trial] = (),
+) -> dict[str, Any]:
+    """Return the content of study.json.
+
+    Args:
+        trials: Finished cells.
+        arms: Name → what was declared, in the order of the tables.
+        references: Arms that every other one is compared with, as far as they are there.
+        config: How intervals are made.
+        teachers: The teachers' own answers, under their names.
+    """
+    pooled = pools(trials, config)
+    taught = {(arm, fraction): pool for (arm, _, fraction), pool in pools(teachers, config).items()}
+    order = list(arms)
+    rows = [
+        {**_row(pooled[key]), "note": arms[key[0]].note, "control": arms[key[0]].control}
+        | {"teachers": list(arms[key[0]].teachers)}
+        for key in sorted(pooled, key=lambda key: (key[1], -key[2], order.index(key[0])))
+    ]
+    rows += [
+        {**_row(pool), "arm": TEACHER + pool.trials[0].arm, "note": "", "control": False, "teachers": []}
+        for pool in taught.values()
+    ]
+    compared = comparisons(pooled, arms, references)
+    standing = teachers_against_none(pooled, taught, arms, references)
+    return {
+        "format": FORMAT,
+        "bootstrap": {"resamples": config.resamples, "level": config.level, "seed": config.seed},
+        "warnings": [*_too_few_resamples(compared, config), *_weak_teachers(standing)],
+        "rows": rows,
+        "comparisons": compared,
+        "teachers": standing,
+    }
+
+
+def _row(pool: Pool) -> dict[str, Any]:
+    first = pool.trials[0]
+    return {
+        "arm": first.arm,
+        "backbone": first.backbone,
+        "fraction": first.fraction,
+        "seeds": list(pool.seeds),
+        "stages": list(pool.stages),
+        "images": len(first.answers),
+        "clusters": pool.clusters,
+        "metrics": summary(pool),
+        "cost": _cost(pool),
+    }
+
+
+def _cost(pool: Pool) -> dict[str, Any]:
+    facts = [trial.facts for trial in pool.trials]
+    costs = [f["cost"] for f in facts]
+    return {
+        "parameters": round(median(f["parameters"] for f in facts)),
+        "deployed_bytes": round(median(f["deployed_bytes"] for f in facts)),
+        "latency_ms": median(f["latency_ms"] for f in facts),
+        "train_seconds": median(cost["train_seconds"] for cost in costs),
+        "book_teacher_forwards": max(cost["book_teacher_forwards"] for cost in costs),
+        "online_teacher_forwards": _median_if_known([_online(f) for f in facts]),
+        "peak_memory_mb": _median_if_known([cost.get("peak_memory_mb") for cost in costs]),
+    }
+
+
+def _online(facts: Mapping[str, Any]) -> int | None:
+    """Online answers; earlier results did not count them, and had none where they had no teacher online."""
+    known: int | None = facts["cost"].get("online_teacher_forwards")
+    if known is None and not any(name.startswith("teacher") for name in facts.get("inputs", {})):
+        return 0
+    return known
+
+
+def _median_if_known(values: Sequence[float | int | None]) -> float | int | None:
+    known = [value for value in values if value is not None]
+    return median(known) if len(known) == len(values) else None
+
+
+def _too_few_resamples(compared: Sequence[Mapping[str, Any]], config: BootstrapConfig) -> list[str]:
+    largest = max((entry["family_size"] for entry in compared), default=0)
+    least = 2 * largest / (config.resamples + 1)
+    if least <= (1 - config.level) / 5:
+        return []
+    return [
+        (
+            f"{config.resamples} resamples are too few for {largest} comparisons: no corrected p-value of that family "
+            f"can begin below {least:.3f}. Raise `bootstrap.resamples`."
+        )
+    ]
+
+
+def _weak_teachers(standing: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        (
+            f"Teacher `{entry['teacher']}` is not better than `{entry['reference']}` ({entry['backbone']}, "
+            f"{100 * entry['fraction']:g} % of the training patients; balanced accuracy {signed(entry)}): that its "
+            "students gain nothing by it cannot be interpreted."
+        )
+        for entry in standing
+        if entry["metric"] == "balanced_accuracy" and not entry["better"]
+    ]
+
+
+def signed(entry: Mapping[str, Any]) -> str:
+    """Return a difference with its interval, or why there is none."""
+    if entry["value"] is None:
+        return str(entry["note"])
+    bounds = "" if entry["low"] is None else f" [{entry['low']:+.3f}, {entry['high']:+.3f}]"
+    return f"{entry['value']:+.3f}{bounds}"

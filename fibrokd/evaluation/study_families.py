@@ -1,0 +1,149 @@
+"""Which arms of a study are compared with which, and how the p-values of these comparisons are corrected.
+
+Every hypothesis belongs to one family, and p-values are corrected within it (Holm). Arms that declare nothing are
+compared with the reference arms: one family per reference, student, training fraction and metric. An arm that declares
+what it is compared with, before anything is trained, has a family of its own. Computes no metric.
+
+References:
+    Holm, Scand J Stat 1979;6:65.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fibrokd.evaluation.study import COMPARED, TESTED, Pool, difference, is_better
+
+Pools = Mapping[tuple[str, str, float], Pool]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of an arm before anything is trained.
+
+    Args:
+        note: What is special about it.
+        against: Arms that it is compared with, in a family of its own; ``None``: the references, as other arms are.
+        endpoints: Metrics on which a declared comparison is tested, corrected together; empty: every one by itself.
+        control: It is there for the arms that name it; compared with nothing unless it says so itself.
+        unaided: It learns from labels alone, as method ``none`` does.
+        teachers: Names of its teachers.
+    """
+
+    note: str = ""
+    against: tuple[str, ...] | None = None
+    endpoints: tuple[str, ...] = ()
+    control: bool = False
+    unaided: bool = False
+    teachers: tuple[str, ...] = ()
+
+
+def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the differences of all arms from what they are compared with, p-values corrected.
+
+    Args:
+        pooled: Finished networks by (arm, backbone, fraction).
+        arms: Declarations, in the order of the tables.
+        references: Arms that others are compared with unless they declare something else.
+
+    Returns:
+        One entry per pair, student, fraction and metric. ``p`` and ``p_holm`` are ``None`` where nothing is tested;
+        ``family`` says what it was corrected with, ``family_size`` how many hypotheses these are.
+    """
+    entries: list[dict[str, Any]] = []
+    families: dict[tuple[str, str, float, str], list[dict[str, Any]]] = {}
+    for (arm, backbone, fraction), pool in sorted(pooled.items(), key=lambda item: list(arms).index(item[0][0])):
+        declared = arms[arm]
+        for reference in references_of(arm, (backbone, fraction), pooled, arms, references):
+            for metric in COMPARED:
+                found = difference(pool, pooled[reference, backbone, fraction], metric)
+                if declared.endpoints and metric not in declared.endpoints:
+                    found["p"] = None
+                where = {"arm": arm, "reference": reference, "backbone": backbone, "fraction": fraction}
+                entry = {**where, "metric": metric, **found, "p_holm": None, "family": None, "family_size": 0}
+                entries.append(entry)
+                if found["p"] is not None:
+                    owner = f"all against {reference}" if declared.against is None else f"declared by {arm}"
+                    entry["family"] = owner
+                    tested_as = "endpoints" if declared.endpoints else metric
+                    families.setdefault((owner, backbone, fraction, tested_as), []).append(entry)
+    for members in families.values():
+        for entry, adjusted in zip(members, holm([e["p"] for e in members]), strict=True):
+            entry["p_holm"], entry["family_size"] = adjusted, len(members)
+    return entries
+
+
+def references_of(
+    arm: str,
+    where: tuple[str, float],
+    pooled: Pools,
+    arms: Mapping[str, Declaration],
+    references: Sequence[str],
+) -> list[str]:
+    """Return what an arm is compared with, as far as it is finished for this backbone and fraction.
+
+    References that are the default must tell the same stages apart, and a pair of references is compared once.
+    """
+    declared = arms[arm]
+    if declared.against is not None:
+        return [name for name in declared.against if (name, *where) in pooled]
+    if declared.control:
+        return []
+    earlier = references[: references.index(arm)] if arm in references else references
+    stages = pooled[(arm, *where)].stages
+    return [name for name in earlier if (name, *where) in pooled and pooled[(name, *where)].stages == stages]
+
+
+def teachers_against_none(
+    pooled: Pools,
+    teachers: Mapping[tuple[str, float], Pool],
+    arms: Mapping[str, Declaration],
+    references: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Return how far every teacher is from what its students reach without one.
+
+    A teacher has one network, and is compared with the mean over the seeds of the arm from labels alone that its
+    students are compared with. Nothing is tested; ``better`` is whether the interval lies on the good side of 0.
+
+    Args:
+        pooled: Finished networks by (arm, backbone, fraction).
+        teachers: Pools of one network each, by (name, fraction).
+        arms: Declarations.
+        references: As for :func:`comparisons`.
+    """
+    wanted: dict[tuple[str, str, str, float], Pool] = {}
+    for arm, backbone, fraction in pooled:
+        for reference in references_of(arm, (backbone, fraction), pooled, arms, references):
+            for name in arms[arm].teachers:
+                if arms[reference].unaided and (name, fraction) in teachers:
+                    wanted[name, reference, backbone, fraction] = pooled[reference, backbone, fraction]
+    entries = []
+    for (name, reference, backbone, fraction), other in wanted.items():
+        for metric in TESTED:
+            found = difference(teachers[name, fraction], other, metric, by_seed=False)
+            low, high = found["low"], found["high"]
+            clear = low is not None and high is not None and (low > 0 or high < 0)
+            where = {"teacher": name, "reference": reference, "backbone": backbone, "fraction": fraction}
+            figures = {"value": found["value"], "low": low, "high": high, "note": found["note"]}
+            entries.append({**where, "metric": metric, **figures, "better": clear and is_better(found, metric)})
+    return entries
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's adjusted p-values, in the order given.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    worst = 0.0
+    for rank, position in enumerate(order):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[position]))
+        adjusted[position] = worst
+    return [float(value) for value in adjusted]
