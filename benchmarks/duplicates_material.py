@@ -212,7 +212,7 @@ def moved_alike(fingerprints: Int8[np.ndarray, "N L"]) -> float:
 def _code_digest() -> str:
     """Digest of the code that decides what a fingerprint is, so that fingerprints of other code are made anew."""
     folder = Path(fingerprint.__code__.co_filename).parent
-    files = [folder / "fingerprint.py", folder / "sector.py", *sorted(folder.glob("fan*.py"))]
+    files = [folder / name for name in ("border.py", "fingerprint.py", "sector.py")] + sorted(folder.glob("fan*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 

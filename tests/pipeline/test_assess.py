@@ -81,7 +81,7 @@ def memoriser(prepared, split):
     return Predictions("teacher", split, ids, clusters, prepared.stages[rows], p, METAVIR), known
 
 
-@pytest.mark.parametrize("grouping", ["stem", "all"])
+@pytest.mark.parametrize("grouping", ["stem", pytest.param("all", marks=pytest.mark.slow)])
 def test_a_memoriser_is_unmasked_where_copies_were_split_and_has_nothing_to_hide_where_not(copied, tmp_path, grouping):
     near = {"enabled": False}  # noise has no likeness to find
     settings = {

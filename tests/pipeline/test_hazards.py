@@ -72,17 +72,18 @@ def test_the_clean_cohort_is_fit(judged):
     [
         ({"hazards": {"exact_copies": [1, 1, 1, 1, 1]}}, {"copies"}, set()),
         ({"hazards": {"resaved": 0.4}}, {"near_copies"}, set()),
-        ({"hazards": {"tampered": 0.4}}, {"near_copies"}, {"uncropped"}),
+        pytest.param({"hazards": {"tampered": 0.4}}, {"near_copies"}, {"uncropped"}, marks=pytest.mark.slow),
         ({"hazards": {"names": "random"}}, {"random_names"}, set()),
         ({"hazards": {"straddle": 0.1}}, {"mixed_stage_groups", "near_across_stages"}, set()),
         ({"hazards": {"broken": 4}}, {"unreadable"}, set()),
         pytest.param({"hazards": {"wrong_extension": 0.3}}, {"wrong_extension"}, set(), marks=pytest.mark.slow),
-        (
+        pytest.param(
             {"knobs": {"site_confound": 0.8}},
             {"scanner_stage", "fan_shape", "outside_fan"},
             {"border", "metadata", "thumbnail_1nn"},
+            marks=pytest.mark.slow,
         ),
-        ({"knobs": {"overlay_leak": 1.0}}, {"outside_fan"}, {"border"}),
+        pytest.param({"knobs": {"overlay_leak": 1.0}}, {"outside_fan"}, {"border"}, marks=pytest.mark.slow),
     ],
     ids=[
         "exact copies", "re-saves", "tampered copies", "random names", "straddling patients", "broken files",

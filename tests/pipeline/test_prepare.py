@@ -249,7 +249,10 @@ def test_the_remedy_of_an_error_works_in_the_same_folder_and_decodes_nothing_aga
         run(config(images), tmp_path / "out")
 
 
-@pytest.mark.parametrize("change", ["preprocess", "limits", "stage", "pixels", "patient"])
+@pytest.mark.parametrize(
+    "change",
+    ["stage", *(pytest.param(what, marks=pytest.mark.slow) for what in ("preprocess", "limits", "pixels", "patient"))],
+)
 def test_what_decides_the_pictures_or_their_rows_makes_them_be_read_anew(images, tmp_path, monkeypatch, change):
     calls = counting(monkeypatch)
     with pytest.raises(SplitError):
@@ -270,6 +273,7 @@ def test_what_decides_the_pictures_or_their_rows_makes_them_be_read_anew(images,
     assert done.outputs == run(asked, tmp_path / "fresh").outputs
 
 
+@pytest.mark.slow
 def test_shards_of_another_attempt_do_not_pile_up(images, tmp_path):
     for size in (32, 48):
         with pytest.raises(SplitError):
@@ -363,6 +367,7 @@ def test_no_identifier_is_written_and_no_digest_depends_on_the_secret(images, tm
     assert set(Prepared.open(tmp_path / "two").table["patient"]) == {""}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_does_not_mix_the_keys_of_two_secrets(images, tmp_path, monkeypatch):
     def dies(_intake, _refused):
         raise KeyboardInterrupt
@@ -415,6 +420,7 @@ def test_distrust_of_many_patients_stops_the_run_unless_accepted(images, tmp_pat
     assert integrity["groups"]["distrusted_keys"] == {"patient": 1}
 
 
+@pytest.mark.slow
 def test_the_closing_lines_add_up_and_say_why_shares_are_not_those_asked_for(images, tmp_path, capsys):
     run(config(images), tmp_path / "out")
     told = capsys.readouterr().err
