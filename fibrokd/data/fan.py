@@ -29,6 +29,7 @@ _BELIEVED = 0.9  # confidence: a fan that the fast search explains so well is no
 _LIKELY = 0.85  # confidence of an outline that replaces a believed one into which marks have melted
 _LEAST_OFF_PX = 2  # the fitted sector covers up to 1 px too much
 _OFF_SHARE = 128  # one pixel in so many along the longer side: under half a cell of the fast search
+_TILT = 0.05  # of the sum of both flanks' slopes, by which the two may differ
 _CELLS_IN_DOUBT = 3  # marks that melted into the fan reach no further into its outline in nine pictures of ten
 
 
@@ -114,13 +115,18 @@ def _without_marks(pixels: UInt8[np.ndarray, "H W"], first: Fan, second: Fan, ma
     if second.sector is None or second.confidence < (_LIKELY if plain else _BELIEVED):
         return careful
     taken = first.inner_mask(first.off_px) & ~second.mask
-    if not marks.hanging and in_shadow(pixels, taken):
+    if not marks.hanging and (_tilted(second.sector, first) or in_shadow(pixels, taken)):
         return careful
     stands_out = marks.plain and not marks.within(second.sector)
     if not (marks.hanging or stands_out or mostly_blank(pixels, taken)):
         return first
     # That there is a fan is known; the overlap of its true outline with what is seen suffers from the marks beside it.
     return dataclasses.replace(second, confidence=max(second.confidence, _BELIEVED))
+
+
+def _tilted(sector: Sector, first: Fan) -> bool:
+    """Whether an outline is clearly less symmetric than the first: a flank was lost to a shadow; marks only push one out."""
+    return first.sector is not None and sector.lopsided > first.sector.lopsided + _TILT
 
 
 def _find_clean(pixels: UInt8[np.ndarray, "H W"]) -> tuple[Fan, Marks | None]:

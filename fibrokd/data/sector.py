@@ -36,6 +36,11 @@ class Sector:
     far: float
     stretch: float
 
+    @property
+    def lopsided(self) -> float:
+        """How far the flanks are from symmetric: 0 where both have the same slope, 1 where one is upright."""
+        return abs(self.left[0] + self.right[0]) / (self.right[0] - self.left[0])
+
     def enlarged(self, factor: int) -> Sector:
         """Return the same sector on a raster with ``factor`` times as many pixels on each side."""
         return self._scaled(factor, (factor - 1) / 2)

@@ -21,6 +21,7 @@ from fibrokd.evaluation.sections.differences import differences
 from fibrokd.evaluation.sections.errors import errors
 from fibrokd.evaluation.sections.integrity import integrity
 from fibrokd.evaluation.sections.learning import learning
+from fibrokd.evaluation.sections.methods import methods
 from fibrokd.evaluation.sections.overview import overview
 from fibrokd.evaluation.sections.provenance import provenance
 from fibrokd.evaluation.sections.stages import all_metrics, stages
@@ -36,12 +37,12 @@ class Section:
     Args:
         id: Anchor of the section and name of its template.
         title: Its heading.
-        function: Inputs of the report → data of the template.
+        function: Inputs of the report → data of the template; ``None`` where there is nothing to show.
     """
 
     id: str
     title: str
-    function: Callable[[ReportInputs], dict[str, Any]]
+    function: Callable[[ReportInputs], dict[str, Any] | None]
 
 
 SECTIONS = (
@@ -53,6 +54,7 @@ SECTIONS = (
     Section("metrics", "All metrics", all_metrics),
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
+    Section("methods", "What the methods left behind", methods),
     Section("integrity", "Integrity of the data", integrity),
     Section("provenance", "Provenance", provenance),
 )
@@ -71,9 +73,10 @@ def render_report(inputs: ReportInputs) -> str:
         {
             "id": section.id,
             "title": section.title,
-            "html": Markup(environment.get_template(f"{section.id}.html").render(section.function(inputs))),  # noqa: S704  # autoescaped by its own template
+            "html": Markup(environment.get_template(f"{section.id}.html").render(data)),  # noqa: S704  # autoescaped by its own template
         }
         for section in SECTIONS
+        if (data := section.function(inputs)) is not None
     ]
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
     return environment.get_template("report.html").render(title=inputs.title, style=style, sections=fragments)

@@ -6,7 +6,7 @@ Owns the counts; the search itself is :mod:`fibrokd.integrity.near_duplicates`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -39,8 +39,8 @@ class NearFacts:
         links: Links.
         threshold: Least correlation that made a link.
         images: Images with a link.
-        copies: Images that look like an altered copy of another file, see :func:`is_altered_copy`. Some may be
-            neighbouring frames of a clip; which, correlations cannot tell.
+        copies: Images that look like an altered copy of another file or like what was altered, see
+            :func:`is_altered_copy`: which of two came first, nothing tells. Some may be neighbouring frames of a clip.
         converted: Images among them whose files were exported differently (format, colour mode, JPEG quality, size),
             or that are mirrored.
         mirrored: Images among them that are mirrored.
@@ -86,16 +86,21 @@ def near_facts(
     return NearFacts(
         links=len(links),
         threshold=threshold,
-        images=len({row for link in links for row in (link.a, link.b)}),
-        copies=len({link.b for link in copies}),
-        converted=len({link.b for link in copies if is_mirrored(link) or _converted(table, link)}),
-        mirrored=len({link.b for link in copies if is_mirrored(link)}),
+        images=_pictures(links),
+        copies=_pictures(copies),
+        converted=_pictures(link for link in copies if is_mirrored(link) or _converted(table, link)),
+        mirrored=_pictures(link for link in copies if is_mirrored(link)),
         across_stages=sum(stages[link.a] != stages[link.b] for link in links),
         across_patients=sum(_differ(patients[link.a], patients[link.b]) for link in links),
         merges=chained.merges,
         largest_groups=chained.groups,
         largest_images=chained.images,
     )
+
+
+def _pictures(links: Iterable[Link]) -> int:
+    """Pictures at either end of links, so that the order of the rows does not matter."""
+    return len({row for link in links for row in (link.a, link.b)})
 
 
 def is_altered_copy(table: pd.DataFrame, link: Link) -> bool:

@@ -92,7 +92,8 @@ def near_duplicates(findings: Findings) -> Iterator[Reason]:
     if near is None:
         return
     images = len(findings.collection.table)
-    if near.converted > FEW_COPIES * images or near.copies > FEW_ALIKE * images:
+    # Both pictures of a pair are counted.
+    if near.converted > 2 * FEW_COPIES * images or near.copies > 2 * FEW_ALIKE * images:
         mirrored = f", {near.mirrored} of them mirrored" if near.mirrored else ""
         yield Reason(
             "near_copies", "caution", near.copies,

@@ -1,4 +1,4 @@
-"""Channel-correlation selective distillation (CCSKD), after the authors' released code.
+"""Our reading of channel-correlation selective distillation (CCSKD), after the authors' released code.
 
 Per feature tap a connector (1×1 convolution, batch norm, ReLU; trained with the student, absent from what is
 deployed) brings the student to the teacher's width. Compared are means over the maps: channel by channel, and through
@@ -237,11 +237,12 @@ METHOD = MethodSpec(
     "right.",
     formula="L = c_ce L_sup + c_sel mean_i m_i KL(p_t ‖ p_s) + c_kd KL(p_t ‖ p_s) + c_cd Σ_l mean_c (g_s^l − g_t^l)² "
     "+ c_rel Σ_l (dist^l + 2 angle^l)",
-    grades="A",
+    grades="A D",
     reference="Gou et al., IEEE TCDS 2022, DOI 10.1109/TCDS.2022.3232569; code gjplab/CCSKD",
     config=CcskdConfig,
     plan=_plan,
     needs=needs_of(CcskdConfig()),
+    asks=needs_of,
     teachers=(1, 1),
     cacheable=True,
     seams="frozen teacher or a book that stores means over feature maps; connectors; scheduled coefficients",

@@ -4,8 +4,8 @@ Two losses beside the labels: renormalised distillation (``renorm_kl``; the teac
 student's stages) and intra-class variance (``icv``) of the student's pooled vectors. Selection of stages, not merging:
 "≥ F2" is another task. Baseline: the teacher itself, restricted (:class:`fibrokd.training.restriction.Restricted`).
 
-Where we depart from the authors' released code, ``icv: released`` restores it:
-their variance runs over the features of each image, which is positive even where all images of a class coincide, and
+The default variance is our reading; ``icv: released`` restores the authors' code. Their
+variance runs over the features of each image, which is positive even where all images of a class coincide, and
 the norms of classes are added up. Ours (``true_icv``) runs over the images of a class: with vectors scaled to length
 √D, (1/D) Σ_d Var_{i∈c}(h_id) is between 0 (all alike) and 1 + 1/(n − 1) whatever the width D; the mean over classes
 with two images or more. Images mixed with λ below ``purity`` have no class and are left out. The release adds an
@@ -194,7 +194,7 @@ METHOD = MethodSpec(
     idea="A student of some stages learns from a teacher of all, whose answer is renormalised over these stages, and "
     "keeps images of one stage together.",
     formula="L = L_sup + a_r T² mean_i KL(p_t^T restricted to S ‖ p_s^T) + a_v mean_c (1/D) Σ_d Var_{i∈c}(h_id)",
-    grades="A",
+    grades="A D",
     reference="Class Specialized Knowledge Distillation, ACCV 2022, OpenReview wjiPAcZqB9z; authors' code",
     config=ClassSpecialisedConfig,
     plan=_plan,

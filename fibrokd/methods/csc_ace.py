@@ -282,6 +282,7 @@ METHOD = MethodSpec(
     config=CscAceConfig,
     plan=_plan,
     needs=CscAceConfig().needs,
+    asks=lambda config: config.needs,
     teachers=(1, 1),
     cacheable=False,
     seams="frozen teacher with feature maps; adapters",

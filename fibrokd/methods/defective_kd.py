@@ -1,4 +1,4 @@
-"""Defective distillation (De-KD): a teacher whose training was broken off far too early.
+"""Our reading of defective distillation (De-KD): a teacher whose training was broken off far too early.
 
 An exploratory experiment of the teacher-free paper, whose teachers were right on 15 to 52 % of CIFAR-100. Phase
 ``undertrained`` trains a network of its own until its validation balanced accuracy enters a band (0.30 to 0.50, where
@@ -117,7 +117,7 @@ METHOD = MethodSpec(
     title="Defective distillation (De-KD)",
     idea="A teacher that was stopped at 30 to 50 % balanced accuracy teaches the student.",
     formula="L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T), with an undertrained teacher",
-    grades="A",
+    grades="A D",
     reference="Yuan et al., CVPR 2020, arXiv:1909.11723, and its released code",
     config=DefectiveKdConfig,
     plan=_plan,

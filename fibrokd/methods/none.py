@@ -29,7 +29,7 @@ METHOD = MethodSpec(
     title="No distillation (control)",
     idea="The student learns from the labels alone.",
     formula="L = L_sup",
-    grades="A",
+    grades="O",
     reference="Class-weighted cross-entropy with label smoothing and MixUp; no teacher.",
     config=NoneConfig,
     plan=single_phase(SupervisedOnly, teaches=False),

@@ -167,7 +167,7 @@ METHOD = MethodSpec(
     "probability which strays further costs more.",
     formula="L = (1 − α) L_sup + α T² mean_i [KL_i + λ Σ_k w_k ((1 − β) KL(P_t(y>k) ‖ P_s(y>k)) "
     "+ 2β (P_t(y>k) − P_s(y>k))²)]",
-    grades="A",
+    grades="O",
     reference="Ours; parts from arXiv:1503.02531 (KL) and arXiv:1611.05916 (squared earth mover's distance)",
     config=OrdinalKdConfig,
     plan=_plan,

@@ -72,6 +72,9 @@ class QdnnGslrConfig(MethodConfig):
     depthwise_bits: Bits = 8
     """Bits of depthwise convolutions."""
 
+    excitation_bits: Bits = 8
+    """Bits of squeeze-and-excitation layers: few weights, each of which moves a whole channel."""
+
     per_channel: bool = False
     """A step size per output channel instead of per layer."""
 
@@ -158,7 +161,9 @@ def _plan(config: QdnnGslrConfig, shop: Workshop) -> Iterator[Phase]:
     first, second = split_epochs(shop.train.epochs, (config.float_epochs, 1 - config.float_epochs))
     vanilla = Mixture(config.float_share, config.kd_temperature, shop.supervised, config.kind)
     yield Phase("float", student, vanilla, shop.teacher, shop.budget(epochs=first))
-    bits = fake_quant.bits_of_layers(student, config.bits, config.edge_bits, config.depthwise_bits)
+    bits = fake_quant.bits_of_layers(
+        student, config.bits, config.edge_bits, config.depthwise_bits, config.excitation_bits
+    )
     fake_quant.attach(student, bits, config.per_channel)
     steps = StepSizes() if config.step_sizes == "epoch" else None
     rate = config.quantised_rate * shop.train.learning_rate

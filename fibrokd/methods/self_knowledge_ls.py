@@ -6,7 +6,7 @@ are smoothed towards the answer φ_i of the network's own best checkpoint so far
 mixed image; before there is one, towards the uniform distribution. No gradient flows through α or φ.
 
 What the paper leaves open for five stages is an option: a well-trained network is nearly certain, α_i ≈ 1 and the
-label almost vanishes. ``alpha_cap`` bounds α_i (1, the default, is faithful to the formula; 0.5 is worth an
+label almost vanishes. ``alpha_cap`` bounds α_i (1, the default, is the formula as we remember it; 0.5 is worth an
 experiment), and the mean of α is written to metrics.jsonl as the term ``alpha``, which adds nothing to the loss.
 
 The method replaces label smoothing and refuses it beside itself. Class weights act on the whole loss of an image. The

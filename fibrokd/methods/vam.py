@@ -45,8 +45,9 @@ class VamConfig(MixtureConfig):
     kind: Literal["vam"] = "vam"
     """Name of the method."""
 
-    gamma: Annotated[float, Field(ge=0)] = 1e-2
-    """γ, the weight of the attention's entropy (as a share of the largest possible)."""
+    gamma: Annotated[float, Field(ge=0)] = 1.0
+    """γ, the weight of the attention's entropy (as a share of the largest possible). It is a mean over all rows of all
+    layers, some hundreds: at 0.01 its gradient on a row's scores is a thousandth of the labels'."""
 
     block_size: Annotated[int, Field(ge=1)] = 16
     """Least number of channels in a block; layers with fewer than two input blocks are left alone."""

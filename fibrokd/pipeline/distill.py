@@ -78,7 +78,7 @@ def run(config: DistillConfig, out: Path) -> Record:
     _check_stages(spec, config)
     spec.check(config.method, config)
     books, teachers = _folders(config.book), _folders(config.teacher)
-    _check_source(spec, books, teachers)
+    _check_source(spec, config, books, teachers)
     inputs = {"prepared": prepared.record.digest}
     inputs |= _named("book", [require(folder, "write-book").digest for folder in books])
     inputs |= _named("teacher", [require(folder, read_record(folder).step).digest for folder in teachers])
@@ -156,7 +156,7 @@ def _check_stages(spec: MethodSpec, config: DistillConfig) -> None:
         )
 
 
-def _check_source(spec: MethodSpec, books: tuple[Path, ...], teachers: tuple[Path, ...]) -> None:
+def _check_source(spec: MethodSpec, config: DistillConfig, books: tuple[Path, ...], teachers: tuple[Path, ...]) -> None:
     least, most = spec.teachers
     found = len(books) + len(teachers)
     if not least <= found <= most or (books and teachers):
@@ -166,7 +166,7 @@ def _check_source(spec: MethodSpec, books: tuple[Path, ...], teachers: tuple[Pat
             f"{len(teachers)} teacher(s).",
             "Give folders of books, or of networks that answer online, or choose another method.",
         )
-    if books and not spec.cacheable:
+    if books and not spec.takes_book(config.method):
         raise ConfigError(
             f"Method '{spec.kind}' needs a teacher that answers online, found a book: what it asks for is not, or "
             "cannot be, written down.",

@@ -27,6 +27,7 @@ from fibrokd.pipeline.teach import TeacherPlan
 from fibrokd.progress import say
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import BookConfig
+from fibrokd.training.signals import LOGITS
 
 _STUDENT = re.compile(r"student_[a-z0-9_]+")
 StudentName = Annotated[str, Field(pattern=rf"^{_STUDENT.pattern}$")]
@@ -121,7 +122,7 @@ def run(config: RunConfig, out: Path) -> int:
     _banner("teach")
     teacher_views = config.views.model_copy(update={"seed": config.views.seed + 1, "joint": None})
     teach.run(_made(teach.TeachConfig, config.teacher, prepared=prepared, views=teacher_views), teacher)
-    if any("book" in _knowledge(plan, book, teacher) for plan in config.students.values()):
+    if any("book" in _knowledge(plan, config.book, book, teacher) for plan in config.students.values()):
         _banner("write-book")
         write_book.run(
             write_book.WriteBookConfig(
@@ -137,7 +138,11 @@ def run(config: RunConfig, out: Path) -> int:
     for name, plan in config.students.items():
         _banner(f"distill {name}")
         made = _made(
-            distill.DistillConfig, plan, prepared=prepared, views=config.views, **_knowledge(plan, book, teacher)
+            distill.DistillConfig,
+            plan,
+            prepared=prepared,
+            views=config.views,
+            **_knowledge(plan, config.book, book, teacher),
         )
         distill.run(made, out / name)
         networks[name] = out / name
@@ -186,11 +191,14 @@ def _learns_from_a_teacher(plan: StudentPlan) -> bool:
     return METHODS[plan.method.kind].needs_teacher
 
 
-def _knowledge(plan: StudentPlan, book: Path, teacher: Path) -> dict[str, Path]:
+def _knowledge(plan: StudentPlan, form: BookConfig, book: Path, teacher: Path) -> dict[str, Path]:
     """Where the student's knowledge comes from: the book, unless its method or its data ask for more."""
     if not _learns_from_a_teacher(plan):
         return {}
-    if METHODS[plan.method.kind].cacheable and plan.selection.is_everything:
+    spec = METHODS[plan.method.kind]
+    written = spec.asks_of(plan.method) <= {LOGITS, *form.stores}
+    masks_are_its_own = getattr(plan.method, "thinning", form.thinning) == form.thinning
+    if spec.takes_book(plan.method) and plan.selection.is_everything and written and masks_are_its_own:
         return {"book": book}
     return {"teacher": teacher}
 

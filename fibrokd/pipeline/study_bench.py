@@ -99,7 +99,7 @@ class Bench:
         Methods that read more than logits have books of their own, whose masks are the method's; others share one.
         """
         method = cell.plan.method
-        more = sorted(METHODS[method.kind].needs - {LOGITS})
+        more = sorted(METHODS[method.kind].asks_of(method) - {LOGITS})
         changes: dict[str, Any] = {"stores": tuple(more)} if more else {}
         thinning = getattr(method, "thinning", None)
         if isinstance(thinning, Thinning):

@@ -100,6 +100,6 @@ def _cell(config: StudyConfig, arm: str, backbone: str, fraction: float, seed: i
         plan,
         config.views_of(arm),
         config.teachers_of(arm),
-        online=settings.online or not spec.cacheable,
+        online=settings.online or not spec.takes_book(plan.method),
         teacher_noise=settings.teacher_noise,
     )

@@ -24,6 +24,8 @@ _COARSE = np.geomspace(0.01, 1.0, 48).tolist()  # of the step that clips nothing
 _FINE = np.linspace(0.9, 1.1, 21).tolist()
 _REFINEMENTS = 4
 
+_EXCITATIONS = ("SqueezeExcite",)  # class names of timm's squeeze-and-excitation
+
 
 def levels(bits: int) -> int:
     """Return n = 2^(bits − 1) − 1: a weight has one of 2n + 1 values."""
@@ -117,7 +119,9 @@ class FakeQuant(nn.Module):
         return straight_through(weight, self.step, levels(self.bits))
 
 
-def bits_of_layers(network: nn.Module, bits: int, edge_bits: int, depthwise_bits: int) -> dict[str, int]:
+def bits_of_layers(
+    network: nn.Module, bits: int, edge_bits: int, depthwise_bits: int, excitation_bits: int | None = None
+) -> dict[str, int]:
     """Return the bits of every convolution and linear layer, by name.
 
     Args:
@@ -125,7 +129,9 @@ def bits_of_layers(network: nn.Module, bits: int, edge_bits: int, depthwise_bits
         bits: Most layers.
         edge_bits: The first convolution and the last linear layer.
         depthwise_bits: Convolutions in which every channel stands alone.
+        excitation_bits: Layers of squeeze-and-excitation; ``None``: as most layers.
     """
+    excitations = tuple(f"{n}." for n, m in network.named_modules() if type(m).__name__ in _EXCITATIONS)
     layers = {n: m for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
     edges = {
         next(name for name, module in layers.items() if isinstance(module, nn.Conv2d)),
@@ -134,7 +140,14 @@ def bits_of_layers(network: nn.Module, bits: int, edge_bits: int, depthwise_bits
     found = {}
     for name, module in layers.items():
         depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-        found[name] = edge_bits if name in edges else depthwise_bits if depthwise else bits
+        if name in edges:
+            found[name] = edge_bits
+        elif depthwise:
+            found[name] = depthwise_bits
+        elif name.startswith(excitations) and excitation_bits is not None:
+            found[name] = excitation_bits
+        else:
+            found[name] = bits
     return found
 
 

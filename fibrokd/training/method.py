@@ -32,6 +32,7 @@ GRADES: Mapping[str, str] = {
     "C": "third-party code, or the authors' code of a parent method, was read",
     "D": "a reconstruction from the abstract and close relatives",
     "M": "from memory, not verified",
+    "O": "ours: there is no source to reproduce",
 }
 """What an evidence grade means. Whatever rests on D or M is "our reading of" a paper."""
 
@@ -158,8 +159,9 @@ class MethodSpec:
         config: The method's Config class; its ``kind`` is a literal.
         plan: Its training phases.
         needs: What is asked of a given teacher, see :mod:`fibrokd.training.signals`; empty where none is given.
+        asks: Config → the same, where it depends on the coefficients; ``None``: always ``needs``.
         teachers: How many teachers may be given: (least, most).
-        cacheable: A book may take the teacher's place.
+        cacheable: A book may take the teacher's place; see also :meth:`takes_book`.
         seams: Which seams it uses, for the documentation.
         cost: What it costs beyond a student that learns alone.
         export: Trained network and Config → what is deployed and counted.
@@ -189,6 +191,15 @@ class MethodSpec:
     rebuild: Callable[[StagingNetwork, Any, Mapping[str, torch.Size]], nn.Module] = _as_it_is
     check: Callable[[Any, Any], None] = _anything
     subsets: bool = False
+    asks: Callable[[Any], frozenset[str]] | None = None
+
+    def asks_of(self, config: MethodConfig) -> frozenset[str]:
+        """Return what is asked of a given teacher with these coefficients."""
+        return self.needs if self.asks is None else self.asks(config)
+
+    def takes_book(self, config: MethodConfig) -> bool:
+        """Return whether a book may take the teacher's place: also where a term that needs more has no weight."""
+        return self.cacheable or (self.asks is not None and self.asks(config) <= LOGITS_ONLY)
 
     @property
     def needs_teacher(self) -> bool:

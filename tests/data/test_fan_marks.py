@@ -123,24 +123,30 @@ def test_a_flank_in_a_shadow_is_neither_blank_nor_written_on(
     assert in_shadow(pixels, taken) is shadow
 
 
-def test_a_second_outline_that_cuts_off_a_flank_in_a_shadow_is_not_taken() -> None:
-    """The left flank fades in a shadow, and a mark stands beside the right one: the second search loses the left."""
+@pytest.mark.parametrize(
+    ("left", "right", "blank", "taken"),
+    [
+        ((-0.25, 110.0), (0.25, 146.0), False, False),  # what it takes away is tissue, dim as in a shadow
+        ((-0.25, 110.0), (0.25, 146.0), True, True),
+        ((-0.35, 108.0), (0.6, 152.0), True, False),  # a fan that was symmetric before: a flank was lost
+    ],
+    ids=["in a shadow", "blank", "lopsided"],
+)
+def test_a_second_outline_that_cuts_off_a_flank_in_a_shadow_is_not_taken(left, right, blank: bool, taken: bool) -> None:
     pixels, _ = draw_sector(256, 256, 0.6, (-20.0, 128.0), (45.0, 235.0))
-    column = np.arange(256)
-    shadowed = (pixels * np.where(column < 110, 0.12, 1.0)).astype(np.uint8)
-    first, _ = fan_module._find_clean(shadowed)
+    first, _ = fan_module._find_clean(pixels)
     assert first.sector is not None
-    cut = dataclasses.replace(first.sector, left=(-0.25, 110.0))
+    second = dataclasses.replace(first.sector, left=left, right=right)
+    inside = second.mask(256, 256)
+    shadowed = np.where(inside, pixels, 0 if blank else (pixels * 0.12).astype(np.uint8)).astype(np.uint8)
     marks = Marks(np.zeros((64, 64), bool), 4, plain=True, hanging=False)
     marks.cells[30, 60] = True
     with (
         patch.object(fan_module, "_find_clean", lambda _: (first, marks)),
-        patch.object(fan_module, "find_crowded", lambda _: (cut, 0.95)),
+        patch.object(fan_module, "find_crowded", lambda _: (second, 0.95)),
     ):
         found = find_fan(shadowed)
-        found_without_shadow = find_fan(np.where(cut.mask(256, 256), shadowed, 0).astype(np.uint8))
-    assert found.sector == first.sector
-    assert found_without_shadow.sector == cut
+    assert found.sector == (second if taken else first.sector)
 
 
 def test_where_the_outline_stays_in_doubt_more_is_cut_off_for_writing_and_no_more_for_dark_tissue() -> None:

@@ -28,6 +28,22 @@ UNFIT = {
     "synthetic": False,
 }
 
+TREE = {
+    "paths": [[0, 0], [0, 0], [0, 1], [1, 2], [1, 3]],
+    "sharing": [
+        [1.0, 1.0, 0.5, 0.0, 0.0],
+        [1.0, 1.0, 0.5, 0.0, 0.0],
+        [0.5, 0.5, 1.0, 0.0, 0.0],
+        [0.0, 0.0, 0.0, 1.0, 0.5],
+        [0.0, 0.0, 0.0, 0.5, 1.0],
+    ],
+    "sharing_of_adjacent_stages": 0.5,
+    "sharing_of_distant_stages": 1 / 12,
+    "gate_entropy": [0.31, 0.72],
+    "experts_left": 6,
+    "weights_by_bits": {"2": 1_400_000, "8": 90_000},
+}
+
 
 def _estimate(value: float, half: float = 0.01) -> dict[str, Any]:
     return {"value": value, "low": value - half, "high": value + half}
@@ -50,7 +66,10 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
         },
         "curves": {"teacher": [{"epoch": e, "train_loss": 2 / e, "val_macro_f1": 0.1 * e} for e in range(1, 6)]},
         "provenance": {"prepared": "ab" * 32},
-        "cards": {"teacher": {"backbone": "resnet50", "training": {"epochs": 5}}},
+        "cards": {
+            "teacher": {"backbone": "resnet50", "training": {"epochs": 5}},
+            "student_kd": {"stages": ["F0", "F1", "F2", "F3", "F4"], "method_facts": TREE},
+        },
     }
     return ReportInputs(**(defaults | options))
 
@@ -92,6 +111,23 @@ def test_every_section_has_its_template_and_appears_under_its_heading(section, h
     assert f'<h2 id="{section.id}-title">{section.title}</h2>' in html
     ids = [section.id for section in SECTIONS]
     assert len(set(ids)) == len(ids)
+
+
+def test_a_tree_of_experts_is_told_by_stage_and_other_facts_in_words(html: str) -> None:
+    text = _Page(html).text
+    part = text[text.rindex("What the methods left behind") : text.rindex("Integrity of the data")]
+    assert "Distilled student is a tree of experts" in part
+    assert "Neighbouring stages share 50% of their experts, others 8%; entropy of the gates by level 0.31, 0.72" in part
+    assert "F2 1 2 50% 50% 100% 0% 0%" in part
+    assert "F4 2 4 0% 0% 0% 50% 100%" in part
+    assert "experts left 6" in part
+    assert "weights by bits 2: 1,400,000, 8: 90,000" in part
+
+
+def test_where_no_method_left_anything_there_is_no_such_section() -> None:
+    plain = render_report(_inputs(cards={"teacher": {"backbone": "resnet50", "training": {"epochs": 5}}}))
+    assert "What the methods left behind" not in plain
+    assert 'href="#methods"' not in plain
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path, html: str) -> None:

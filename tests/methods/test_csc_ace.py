@@ -220,6 +220,20 @@ def test_a_book_is_refused_for_maps_are_not_written_down(prepared, taught, tmp_p
         distill.run(configuration(prepared, {"kind": "csc_ace"}, book=str(tmp_path / "book")), tmp_path / "s")
 
 
+def test_without_the_correlation_a_book_will_do_and_gives_the_live_teachers_losses(prepared, taught, tmp_path):
+    method = {"kind": "csc_ace", "beta": 0.0}
+    step = {"prepared": prepared, "teacher": taught, "minimum_balanced_accuracy": 0.0, "book": {"views": 3}}
+    write_book.run(write_book.WriteBookConfig.model_validate(step, strict=False), tmp_path / "book")
+    assert METHOD.takes_book(CscAceConfig(beta=0.0))
+    assert not METHOD.takes_book(CscAceConfig())
+    losses = []
+    for name, source in (("read", {"book": str(tmp_path / "book")}), ("live", {"teacher": str(taught)})):
+        distill.run(configuration(prepared, method, **source), tmp_path / name)
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        losses.append([json.loads(line)["train_loss"] for line in lines])
+    assert losses[0] == pytest.approx(losses[1], abs=5e-3)
+
+
 def test_beta_scales_the_ratio_of_gradients(prepared):
     from fibrokd.training.companion import EpochEnd
 

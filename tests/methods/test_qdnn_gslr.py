@@ -131,6 +131,15 @@ def test_first_last_and_depthwise_layers_keep_their_bits():
     assert {bits[n] for n in bits if n not in depthwise | {"body.conv_stem", "body.classifier"}} == {2}
 
 
+def test_squeeze_and_excitation_keeps_its_bits_where_asked():
+    network = build("mobilenetv3_small", 5, False, None, 0)
+    plain, kept = bits_of_layers(network, 2, 6, 8), bits_of_layers(network, 2, 6, 8, excitation_bits=5)
+    changed = {name for name in plain if plain[name] != kept[name]}
+    assert changed == {name for name in plain if ".se." in name}
+    assert len(changed) == 18
+    assert {kept[name] for name in changed} == {5}
+
+
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_the_deployed_size_counts_bits(per_channel):
     network = _network(2, "mobilenetv3_small", per_channel)
