@@ -125,7 +125,7 @@ def _without_marks(pixels: UInt8[np.ndarray, "H W"], first: Fan, second: Fan, ma
 
 
 def _tilted(sector: Sector, first: Fan) -> bool:
-    """Whether an outline is clearly less symmetric than the first: a flank was lost to a shadow; marks only push one out."""
+    """Whether an outline is clearly less symmetric than the first: a flank was lost to a shadow; marks push one out."""
     return first.sector is not None and sector.lopsided > first.sector.lopsided + _TILT
 
 
