@@ -20,7 +20,7 @@ from fibrokd.pipeline import distill, write_book
 from fibrokd.pipeline.release import export_onnx
 from fibrokd.training import produce
 from fibrokd.training.dataset import Batch
-from fibrokd.training.method import Workshop
+from fibrokd.training.method import GRADES, Workshop
 from fibrokd.training.objective import Moment
 from fibrokd.training.teachers import LiveTeacher
 from tests.methods.arrangements import ARRANGEMENTS
@@ -123,7 +123,7 @@ def test_its_row_is_complete_and_its_configuration_survives_a_round_trip(kind):
     assert spec.config.model_validate_json(spec.config().model_dump_json()) == spec.config()
     for text in (spec.title, spec.idea, spec.formula, spec.reference, spec.cost):
         assert text.strip()
-    assert set(spec.grades.split()) <= set("ABCDM")
+    assert set(spec.grades.split()) <= set(GRADES)
     assert all(field.description for field in spec.config.model_fields.values())
     least, most = spec.teachers
     assert 0 <= least <= most

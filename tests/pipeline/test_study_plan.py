@@ -110,13 +110,23 @@ def test_what_arms_of_the_medium_study_are_compared_with_is_declared():
     assert "kd_no_average" in arms["kddp"].against
     assert "cons_kd_no_consistency" in arms["cons_kd"].against
     controls = {name for name, arm in arms.items() if arm.control}
-    assert controls == {"kd_heavier", "kd_no_average", "cons_kd_no_consistency", "none_f3_f4", "none_resnet50"}
+    assert controls == {
+        "kd_heavier",
+        "kd_no_average",
+        "kddp_no_penalty",
+        "cons_kd_no_consistency",
+        "none_f3_f4",
+        "none_resnet50",
+    }
     assert all(any(name in (arm.against or ()) for arm in arms.values()) for name in controls)
 
 
 def test_controls_of_the_medium_study_differ_from_their_arms_in_one_thing():
     config = load_config(STUDIES / "medium.yaml", StudyConfig)
     assert config.plan("kd_no_average").train == config.plan("kddp").train
+    pruned, bare = (config.plan(name) for name in ("kddp", "kddp_no_penalty"))
+    assert bare.train == pruned.train
+    assert bare.method == pruned.method.model_copy(update={"l1": 1e-12})
     one, other = (config.plan(name) for name in ("cons_kd", "cons_kd_no_consistency"))
     assert other.method == one.method.model_copy(update={"beta": 0.0})
     big = config.teachers["teacher"].train
