@@ -45,7 +45,7 @@ def _tree(facts: Mapping[str, Any], stages: Sequence[str]) -> dict[str, Any]:
     ]
     return {
         "stages": list(stages),
-        "levels": [f"level {level + 1}" for level in range(len(facts["paths"][0]))],
+        "levels": len(facts["paths"][0]),
         "rows": rows,
         "words": _in_words(facts),
     }
