@@ -106,6 +106,7 @@ class Trainee:
         """Let the moving average follow after ``steps`` earlier steps, if there is one."""
         if self.average is not None:
             self.average.update(self.network, step=steps)
+            copy_settings(self.network, self.average.module)
 
     def _share_gradients(self) -> None:
         """Average the gradients of the objective's own modules, which nothing wraps for several processes."""
@@ -132,3 +133,17 @@ def freeze_batch_norm(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+@torch.no_grad()
+def copy_settings(source: nn.Module, target: nn.Module) -> None:
+    """Copy buffers that are no statistics, such as a temperature: the mean of an old and a new one is neither.
+
+    Args:
+        source: Where they are set.
+        target: A network of the same structure.
+    """
+    for module, other in zip(source.modules(), target.modules(), strict=True):
+        if not isinstance(module, nn.modules.batchnorm._NormBase):
+            for new, old in zip(module.buffers(recurse=False), other.buffers(recurse=False), strict=True):
+                old.copy_(new)

@@ -17,7 +17,7 @@ ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
     "graft_multi_teacher": {"teachers": 2},
     "ccd": {"views": {"joint": {}}},
     "class_specialised": {"selection": {"stages": ["F1", "F3", "F4"]}},
-    "kddp": {"method": {"width": 32, "warm_up": 0.0, "every": 1}, "train": {"epochs": 4}},
+    "kddp": {"method": {"width": 32, "warm_up": 0.0, "every": 1}, "train": {"epochs": 4, "average_decay": None}},
     "kd_explainer": {"train": {"epochs": 4}},
     "uncertainty_kd": {"method": {"thinning": {"masks": 3}}},
 }
