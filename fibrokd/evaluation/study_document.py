@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.study import Pool, Trial, pools, summary
+from fibrokd.evaluation.study_costs import costs
 from fibrokd.evaluation.study_families import Declaration, comparisons, teachers_against_none
 
 FORMAT = 2
@@ -35,8 +35,12 @@ def study_document(
     taught = {(arm, fraction): pool for (arm, _, fraction), pool in pools(teachers, config).items()}
     order = list(arms)
     rows = [
-        {**_row(pooled[key]), "note": arms[key[0]].note, "control": arms[key[0]].control}
-        | {"teachers": list(arms[key[0]].teachers)}
+        {
+            **_row(pooled[key], [taught.get((name, key[2])) for name in arms[key[0]].teachers]),
+            "note": arms[key[0]].note,
+            "control": arms[key[0]].control,
+            "teachers": list(arms[key[0]].teachers),
+        }
         for key in sorted(pooled, key=lambda key: (key[1], -key[2], order.index(key[0])))
     ]
     rows += [
@@ -55,7 +59,7 @@ def study_document(
     }
 
 
-def _row(pool: Pool) -> dict[str, Any]:
+def _row(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
     first = pool.trials[0]
     return {
         "arm": first.arm,
@@ -66,35 +70,8 @@ def _row(pool: Pool) -> dict[str, Any]:
         "images": len(first.answers),
         "clusters": pool.clusters,
         "metrics": summary(pool),
-        "cost": _cost(pool),
+        "cost": costs(pool, teachers),
     }
-
-
-def _cost(pool: Pool) -> dict[str, Any]:
-    facts = [trial.facts for trial in pool.trials]
-    costs = [f["cost"] for f in facts]
-    return {
-        "parameters": round(median(f["parameters"] for f in facts)),
-        "deployed_bytes": round(median(f["deployed_bytes"] for f in facts)),
-        "latency_ms": median(f["latency_ms"] for f in facts),
-        "train_seconds": median(cost["train_seconds"] for cost in costs),
-        "book_teacher_forwards": max(cost["book_teacher_forwards"] for cost in costs),
-        "online_teacher_forwards": _median_if_known([_online(f) for f in facts]),
-        "peak_memory_mb": _median_if_known([cost.get("peak_memory_mb") for cost in costs]),
-    }
-
-
-def _online(facts: Mapping[str, Any]) -> int | None:
-    """Online answers; earlier results did not count them, and had none where they had no teacher online."""
-    known: int | None = facts["cost"].get("online_teacher_forwards")
-    if known is None and not any(name.startswith("teacher") for name in facts.get("inputs", {})):
-        return 0
-    return known
-
-
-def _median_if_known(values: Sequence[float | int | None]) -> float | int | None:
-    known = [value for value in values if value is not None]
-    return median(known) if len(known) == len(values) else None
 
 
 def _too_few_resamples(compared: Sequence[Mapping[str, Any]], config: BootstrapConfig) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrokd.evaluation.study import is_better
+from fibrokd.evaluation.study_costs import COST_WORDS, cost_table
 from fibrokd.evaluation.study_document import TEACHER, signed
 from fibrokd.evaluation.study_preamble import preamble
 
@@ -33,7 +34,10 @@ def study_markdown(document: Mapping[str, Any]) -> str:
     most = max((len(row["stages"]) for row in students), default=0)
     for section in dict.fromkeys(map(_section, students)):
         rows = [row for row in students if _section(row) == section]
-        parts += [f"## {_title(section, most)}", "", *_table([*rows, *_teachers(rows, document)]), ""]
+        listed = [*rows, *_teachers(rows, document)]
+        parts += [f"## {_title(section, most)}", "", *_table(listed), ""]
+        words = [] if COST_WORDS in parts else [COST_WORDS, ""]
+        parts += ["### What training cost", "", *words, *cost_table(listed), ""]
         arms = {row["arm"] for row in rows}
         chosen = [c for c in document["comparisons"] if c["arm"] in arms and _place(c) == section[:2]]
         parts += _comparisons(chosen, 1 - document["bootstrap"]["level"])
@@ -70,7 +74,7 @@ def _teachers(rows: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) ->
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    heads = ["Arm", "Seeds", *_HEADINGS.values(), "Parameters", "MB", "ms", "Training s", "Teacher answers"]
+    heads = ["Arm", "Seeds", *_HEADINGS.values(), "Parameters", "MB", "ms"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for row in rows:
         cost = row["cost"]
@@ -81,17 +85,9 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{cost['parameters']:,}",
             f"{cost['deployed_bytes'] / 1e6:.2f}",
             f"{cost['latency_ms']:.1f}",
-            f"{cost['train_seconds']:.0f}",
-            _answers(cost),
         ]
         lines.append(_line(cells))
     return lines
-
-
-def _answers(cost: Mapping[str, Any]) -> str:
-    if cost["online_teacher_forwards"] is None:
-        return "not counted"
-    return f"{cost['book_teacher_forwards'] + cost['online_teacher_forwards']:,.0f}"
 
 
 def _comparisons(entries: Sequence[Mapping[str, Any]], alpha: float) -> list[str]:

@@ -24,14 +24,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 from torch import nn
 
 from fibrokd.errors import ConfigError
 from fibrokd.training.companion import Companion
+from fibrokd.training.findings import Validation
 from fibrokd.training.label_term import LabelTerm
 from fibrokd.training.method import MethodConfig, MethodSpec, Phase, Workshop
 from fibrokd.training.mixture import Mixture
@@ -100,9 +102,13 @@ class Listener(Companion):
     """Remembers the validation macro-F1 of every epoch of a phase, over interruptions too.
 
     What was heard before an epoch is in that epoch's checkpoint; the last line is told again when a phase is resumed.
+
+    Args:
+        assistants: Who teaches in the phase: they are reported on with the student.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, assistants: Sequence[nn.Module] = ()) -> None:
+        self.assistants = tuple(assistants)
         self.heard: list[float] = []
 
     def phase(
@@ -130,6 +136,21 @@ class Listener(Companion):
         del network
         self.heard = list(state["heard"])
 
+    def report(self, network: nn.Module, validation: Validation) -> Mapping[str, Any]:
+        """Return how the student, each assistant as it taught last, and their mean answers do on validation images.
+
+        Both ensembles cost as many passes as they have members; what is deployed is the student alone.
+        """
+        student, *others = (validation.probabilities(one) for one in (network, *self.assistants))
+        return {
+            "validation": {
+                "student": validation.scores(student),
+                "assistants": [validation.scores(answers) for answers in others],
+                "ensemble_of_assistants": validation.scores(np.mean(others, axis=0)),
+                "ensemble_of_all": validation.scores(np.mean([student, *others], axis=0)),
+            }
+        }
+
 
 def is_open(config: DilConfig, student: float, assistants: list[float]) -> bool:
     """Return whether the student may feed back.
@@ -155,7 +176,7 @@ def _plan(config: DilConfig, shop: Workshop) -> Iterator[Phase]:
     for turn in range(1, config.rounds + 1):
         length = turn * epochs // config.rounds - (turn - 1) * epochs // config.rounds
         ensemble = Ensemble([shop.frozen(assistant) for assistant in assistants])
-        listener, train = Listener(), shop.budget(epochs=length)
+        listener, train = Listener(assistants), shop.budget(epochs=length)
         yield listener.phase(f"teach_{turn}", student, taught, ensemble, train)
         if turn == config.rounds or not is_open(config, listener.score(train), scores):
             continue

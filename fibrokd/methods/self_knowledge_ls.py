@@ -12,6 +12,7 @@ experiment), and the mean of α is written to metrics.jsonl as the term ``alpha`
 The method replaces label smoothing and refuses it beside itself. Class weights act on the whole loss of an image. The
 prior is chosen on validation data, which therefore have a small say in the targets: final figures belong to a test
 split. It is what was validated best, a moving average of the weights where there is one, whatever is kept in the end.
+No least number of epochs is set: nothing here follows a schedule that early stopping could cut short.
 
 References:
     Lee, Cheung, Zhang, "Adaptive Label Smoothing with Self-Knowledge in Natural Language Generation", EMNLP 2022,

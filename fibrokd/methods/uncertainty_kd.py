@@ -14,32 +14,45 @@ teachers of this project are trained *without* the dropout that ``thinning`` put
 its masks are a perturbation it has never met, and its epistemic uncertainty is sensitivity to lost channels rather
 than a posterior's spread. EfficientNet and MobileNetV3 keep the dropout and stochastic depth they were trained with.
 
+The deployed student answers in one deterministic pass, its dropout off; tables and latencies are of that. Its use as
+a Bayesian network, the mean over dropout passes, costs as many times the latency. The card compares both on the
+validation images, and says what its epistemic uncertainty tells about its errors. How uncertain the teacher is about
+the training views is in metrics.jsonl (``epistemic`` and ``aleatoric``, shares of log K; they have no weight).
+
 References:
     Hemmatian, Shahzadi, Mozaffari, "Uncertainty-based knowledge distillation for Bayesian deep neural network
     compression", International Journal of Approximate Reasoning, 2024, DOI 10.1016/j.ijar.2024.109301 (abstract);
     Depeweg et al., ICML 2018, arXiv:1710.07283; Gal & Ghahramani, ICML 2016, arXiv:1506.02142.
 
-Shape letters: B batch, K stages.
+Shape letters: B batch, N images, P passes, K stages.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Bool, Float
 from pydantic import Field, field_validator, model_validator
-from torch import Tensor
+from scipy.special import entr
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
 
 from fibrokd.errors import ConfigError, TrainingError
+from fibrokd.training.companion import Companion
 from fibrokd.training.dataset import Batch
 from fibrokd.training.dropout import Thinning, ensure_dropout, known_taps
+from fibrokd.training.findings import Validation
 from fibrokd.training.method import MethodConfig, MethodSpec, Phase, Workshop
 from fibrokd.training.networks import Outputs
 from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, expect_signal, soft_kl
 from fibrokd.training.signals import LOGITS, UNCERTAINTY, TeacherSignal, Uncertainty
 from fibrokd.training.teachers import TeacherSource, Thinnable
+
+PASSES = 10
+"""Dropout passes of the student where it is tried as a Bayesian network."""
 
 
 class UncertaintyKdConfig(MethodConfig):
@@ -104,7 +117,7 @@ class UncertaintyKd(Objective):
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
-        """Return both terms; the moment plays no part.
+        """Return both terms, and the teacher's mean uncertainties with coefficient 0; the moment plays no part.
 
         Raises:
             TrainingError: There is no teacher signal, or none with uncertainty.
@@ -125,6 +138,8 @@ class UncertaintyKd(Objective):
         return {
             "supervised": Term((1 - shares) * labels.values, labels.weights),
             "kd": Term.mean(shares * temperatures.square() * values),
+            "epistemic": Term.mean(teacher.uncertainty.epistemic.float() / math.log(count), coefficient=0.0),
+            "aleatoric": Term.mean(teacher.uncertainty.aleatoric.float() / math.log(count), coefficient=0.0),
         }
 
     def shares(self, uncertainty: Uncertainty, count: int) -> Float[Tensor, " B"]:
@@ -151,12 +166,51 @@ class UncertaintyKd(Objective):
         return c.kd_temperature * (1 + (c.rho if c.direction == "soften" else 0.0) * ambiguous)
 
 
+class BothUses(Companion):
+    """Tries the trained student as it is deployed, and as the Bayesian network that it was trained to be."""
+
+    def report(self, network: nn.Module, validation: Validation) -> Mapping[str, Any]:
+        """Return how one deterministic pass and the mean over dropout passes do on the validation images."""
+        told = validation.noisy_probabilities(network, PASSES)
+        mean, (epistemic, aleatoric) = told.mean(axis=0), uncertainties(told)
+        wrong = mean.argmax(axis=1) != validation.stages
+        return {
+            "deployed": "deterministic",
+            "validation": {
+                "deterministic": {"passes": 1, **validation.scores(validation.probabilities(network))},
+                "monte_carlo": {
+                    "passes": PASSES,
+                    **validation.scores(mean),
+                    "epistemic": float(epistemic.mean()),
+                    "aleatoric": float(aleatoric.mean()),
+                    "epistemic_auroc_for_errors": auroc(wrong, epistemic),
+                },
+            },
+        }
+
+
+def uncertainties(told: Float[np.ndarray, "P N K"]) -> tuple[Float[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """Return the epistemic and the aleatoric part of the uncertainty of every image's mean answer, shares of log K.
+
+    Args:
+        told: Probabilities of P passes.
+    """
+    aleatoric = entr(told).sum(axis=2).mean(axis=0)
+    epistemic = (entr(told.mean(axis=0)).sum(axis=1) - aleatoric).clip(min=0)
+    scale = math.log(told.shape[2])
+    return epistemic / scale, aleatoric / scale
+
+
+def auroc(wrong: Bool[np.ndarray, " N"], score: Float[np.ndarray, " N"]) -> float | None:
+    """Return how well a score tells wrong answers from right ones; None where there are none of one kind."""
+    return float(roc_auc_score(wrong, score)) if 0 < wrong.sum() < len(wrong) else None
+
+
 def _plan(config: UncertaintyKdConfig, shop: Workshop) -> Iterator[Phase]:
     student = shop.student()
     ensure_dropout(student, config.dropout, config.taps)
-    yield Phase(
-        "train", student, UncertaintyKd(config, shop.supervised), _thinned(shop.teacher, config.thinning), shop.train
-    )
+    objective, teacher = UncertaintyKd(config, shop.supervised), _thinned(shop.teacher, config.thinning)
+    yield Phase("train", student, objective, teacher, shop.train, companion=BothUses())
 
 
 def _thinned(teacher: TeacherSource, thinning: Thinning) -> TeacherSource:

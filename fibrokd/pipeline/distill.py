@@ -172,3 +172,9 @@ def _check_source(spec: MethodSpec, config: DistillConfig, books: tuple[Path, ..
             "cannot be, written down.",
             "Give the teacher's folder as `teacher`.",
         )
+    if config.teacher_noise.share and not found:
+        raise ConfigError(
+            f"Expected a teacher for `teacher_noise` to mislead, found none: method '{spec.kind}' learns without one "
+            "that is given.",
+            "Leave teacher_noise out, or choose a method with a teacher.",
+        )

@@ -147,4 +147,4 @@ def _picture(document: dict[str, Any]) -> str:
             bounds = [value if figure[side] is None else figure[side] for side in ("low", "high")]
             title = f"{row['arm']} {row['backbone']} {100 * row['fraction']:g} %"
             points[title] = (row["cost"]["train_seconds"], value, *bounds)
-    return scatter_svg(points, "Training time of one student, seconds", "Balanced accuracy")
+    return scatter_svg(points, "Training time of one cell, seconds", "Balanced accuracy")

@@ -83,8 +83,9 @@ def train_cell(bench: Bench, cell: Cell) -> None:
 def _cost(folder: Path, sources: Sequence[Path], seconds: float) -> dict[str, Any]:
     """What the cell cost over all attempts, and what it shares with others.
 
-    ``online_teacher_forwards`` are its own; ``book_teacher_forwards`` were paid once for all readers of its books,
-    whose own cost stands beside.
+    ``online_teacher_forwards`` are those of teachers that were given to it, ``own_teacher_forwards`` those of teachers
+    that it trained itself, ``phases`` what went into each of its networks; ``book_teacher_forwards`` were paid once for
+    all readers of its books, whose own cost stands beside. What the run folder did not count is absent.
     """
     own = measured_cost(folder)
     books = [

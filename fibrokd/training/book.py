@@ -120,6 +120,7 @@ def write_book(
         BookError: The teacher's answers cannot be stored.
     """
     _check_mixing(config, images)
+    _check_caps(config, teacher)
     teacher = teacher.with_thinning(config.thinning) if UNCERTAINTY in config.stores else teacher
     parts = folder / PARTS
     with measured(folder, teacher.device, [teacher]):
@@ -265,6 +266,16 @@ def _check_mixing(config: BookConfig, images: TrainingImages) -> None:
             f"Expected a trajectory book for {', '.join(config.stores)}, found mode '{config.mode}' with MixUp: what "
             "a teacher says about two images cannot be mixed into what it would say about their mixture.",
             "Set `mode: trajectory`, or switch MixUp off (`views.mixup_alpha: 0`).",
+        )
+
+
+def _check_caps(config: BookConfig, teacher: LiveTeacher) -> None:
+    missing = sorted(set(config.stores) - teacher.caps)
+    if missing:
+        raise BookError(
+            f"Expected a teacher that gives {', '.join(missing)}, found a {type(teacher.network).__name__}, which does "
+            "not.",
+            "Give a teacher that `fibrokd teach` made, or leave this out of `stores`.",
         )
 
 

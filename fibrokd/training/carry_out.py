@@ -17,7 +17,9 @@ from torch import nn
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import BookError, ConfigError, TrainingError
 from fibrokd.files import write_text
+from fibrokd.training.companion import Companion
 from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.ledger import measured_phase
 from fibrokd.training.loop import Progress, Task, fit
 from fibrokd.training.method import Phase
 from fibrokd.training.runtime import Runtime, accelerator
@@ -34,12 +36,14 @@ class Outcome:
         progress: Progress of the last phase.
         runtime: Precision and memory format.
         phases: Name, epochs and best epoch of every phase.
+        companion: Companion of the last phase.
     """
 
     network: nn.Module
     progress: Progress
     runtime: Runtime
     phases: tuple[dict[str, Any], ...]
+    companion: Companion
 
 
 def carry_out(folder: Path, prepared: Prepared, images: TrainingImages, phases: Iterator[Phase]) -> Outcome:
@@ -59,7 +63,8 @@ def carry_out(folder: Path, prepared: Prepared, images: TrainingImages, phases: 
     rows = prepared.rows("val")
     done: list[dict[str, Any]] = []
     lines: list[str] = []
-    last: tuple[nn.Module, Progress, Runtime] | None = None
+    networks: list[nn.Module] = []
+    outcome: Outcome | None = None
     begun = 0
     for number, phase in enumerate(phases):
         _check(phase, done)
@@ -78,19 +83,28 @@ def carry_out(folder: Path, prepared: Prepared, images: TrainingImages, phases: 
             stop=phase.stop,
         )
         place = folder / PHASES / f"{number:02d}_{phase.name}"
-        progress, runtime = fit(task, phase.train, place, folder / "runtime.json")
+        with measured_phase(folder, phase.name, _number(networks, phase.network)) as trained:
+            progress, runtime = fit(task, phase.train, place, folder / "runtime.json")
+            trained.images = progress.epoch * len(task.images)
         done.append({"name": phase.name, "epochs": progress.epoch, "best_epoch": progress.best_epoch})
         lines += [
             json.dumps({"phase": phase.name, **entry, "epoch": begun + entry["epoch"]}) for entry in progress.history
         ]
         if accelerator().is_main_process:
             write_text(folder / "metrics.jsonl", "\n".join(lines) + "\n")
-        last = phase.network, progress, runtime
+        outcome = Outcome(phase.network, progress, runtime, tuple(done), phase.companion)
         # Views go on where the budget of the phase ends, wherever early stopping ended it: a resumed plan must agree.
         begun += phase.train.epochs
-    if last is None:
+    if outcome is None:
         raise TrainingError("Expected a plan with a phase, found an empty one.", "Correct the method.")
-    return Outcome(*last, tuple(done))
+    return outcome
+
+
+def _number(networks: list[nn.Module], network: nn.Module) -> int:
+    """Return which of the networks of the plan so far this is; a new one is appended."""
+    if not any(other is network for other in networks):
+        networks.append(network)
+    return next(k for k, other in enumerate(networks) if other is network)
 
 
 def _check(phase: Phase, done: list[dict[str, Any]]) -> None:

@@ -3,6 +3,10 @@
 Counts that are the same on every machine (teacher answers, operations, bytes) are in a book's ``ledger.json``. Here is
 the rest of what a comparison of distillation costs needs, of writing a book as of learning from it. How many students
 share a book is known only to whoever adds them up.
+
+What was not counted is absent, and never 0: files of earlier versions lack keys, and get none of them when their work
+is taken up again. Passes over validation images belong to no count, those of given teachers before they are used
+included. Of several processes the first one's work is written.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,10 @@ from fibrokd.training.runtime import accelerator
 from fibrokd.training.teachers import LiveTeacher, TeacherSource
 
 COST = "cost.json"
+BEGUN = "attempts_begun"
+PHASES = "phases"
 
+_SPENT = ("attempts", "wall_seconds", "teacher_forwards", "own_teacher_forwards")
 _MEGABYTE = 1024 * 1024
 
 
@@ -30,28 +38,35 @@ _MEGABYTE = 1024 * 1024
 def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSource] = ()) -> Iterator[None]:
     """Measure the body, and add it to what earlier attempts in the same folder cost.
 
-    ``cost.json`` then holds: ``attempts`` that ended by themselves or by an error (not those that were killed),
-    their ``wall_seconds``; ``peak_memory_mb`` of the process and ``peak_memory_before_mb``, what it was when the work
-    began (of several steps in one process, an earlier one may be what made the peak); ``peak_device_memory_mb`` of the
-    work alone, on a GPU, else 0; ``teacher_forwards``, images that went through the given teachers, and
-    ``teacher_weights_mb`` that they keep in memory. The last two are 0 where a student reads a book.
+    ``cost.json`` then holds: ``attempts`` that ended by themselves or by an error, and ``attempts_begun``, of which the
+    others were killed: what these spent is lost, so that every sum is then a lower bound; their ``wall_seconds``;
+    ``peak_memory_mb`` of the process and ``peak_memory_before_mb``, what it was when the work began (of several steps
+    in one process, an earlier one may be what made the peak); ``peak_device_memory_mb`` of the work alone, on a GPU,
+    else 0; ``teacher_forwards``, images that went through the given teachers, and ``teacher_weights_mb`` that they keep
+    in memory, both 0 where a student reads a book; ``own_teacher_forwards``, images that went through teachers made on
+    the way (an earlier self, assistants); and ``phases``, see :func:`measured_phase`.
 
     Args:
         folder: Run folder.
         device: Where networks are computed.
-        teachers: Sources that are used.
+        teachers: Sources that were given.
     """
     live = [teacher for teacher in teachers if isinstance(teacher, LiveTeacher)]
-    answered, memory, started = sum(t.forwards for t in live), _process_peak(), time.perf_counter()
+    if accelerator().is_main_process:
+        _begin(folder / COST)
+    answered, everywhere = sum(t.forwards for t in live), LiveTeacher.everywhere
+    memory, started = _process_peak(), time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
         yield
     finally:
+        given = sum(t.forwards for t in live) - answered
         spent = {
             "attempts": 1,
             "wall_seconds": round(time.perf_counter() - started, 3),
-            "teacher_forwards": sum(t.forwards for t in live) - answered,
+            "teacher_forwards": given,
+            "own_teacher_forwards": LiveTeacher.everywhere - everywhere - given,
         }
         held = {
             "peak_memory_mb": _process_peak(),
@@ -63,11 +78,64 @@ def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSourc
             _add(folder / COST, spent, held)
 
 
+@dataclass
+class Trained:
+    """What a phase came to.
+
+    Args:
+        images: Images that its network was trained on, all epochs together, those of earlier attempts included.
+    """
+
+    images: int = 0
+
+
+@contextmanager
+def measured_phase(folder: Path, name: str, network: int) -> Iterator[Trained]:
+    """Measure a phase of a plan; the body says how many images were trained on.
+
+    The entry of ``phases`` in ``cost.json`` holds its ``name``, the number of its ``network`` within the plan (the last
+    phase's is the student; those of other numbers were trained on the way), ``images_trained``, each counted once per
+    epoch however often a loss asks for it, and ``seconds``. Nothing is written where nobody measures the plan, or
+    where an earlier version began it.
+
+    Args:
+        folder: Run folder.
+        name: Name of the phase.
+        network: Number of the network that is trained.
+    """
+    trained, started = Trained(), time.perf_counter()
+    try:
+        yield trained
+    finally:
+        cost = read_json(folder / COST) if (folder / COST).exists() else {}
+        if PHASES in cost and accelerator().is_main_process:
+            entries = {entry["name"]: entry for entry in cost[PHASES]}
+            before = entries.get(name, {"images_trained": 0, "seconds": 0})
+            entries[name] = {
+                "name": name,
+                "network": network,
+                "images_trained": max(before["images_trained"], trained.images),
+                "seconds": round(before["seconds"] + time.perf_counter() - started, 3),
+            }
+            write_json(folder / COST, {**cost, PHASES: list(entries.values())})
+
+
+def _begin(file: Path) -> None:
+    """Count the attempt before it can be killed. A folder at work without the file holds what a killed one left."""
+    if file.exists():
+        cost: dict[str, Any] = read_json(file)
+        cost |= {BEGUN: cost[BEGUN] + 1} if BEGUN in cost else {}
+    else:
+        left = any(path.is_dir() for path in file.parent.iterdir())
+        cost = {**dict.fromkeys(_SPENT, 0), BEGUN: 1 + left, PHASES: []}
+    write_json(file, cost)
+
+
 def _add(file: Path, spent: Mapping[str, float | int], held: Mapping[str, float | int]) -> None:
-    before: dict[str, Any] = read_json(file) if file.exists() else {}
-    total = {name: round(before.get(name, 0) + value, 3) for name, value in spent.items()}
+    before: dict[str, Any] = read_json(file)
+    total = {name: round(before[name] + value, 3) for name, value in spent.items() if name in before}
     most = {name: max(before.get(name, 0), value) for name, value in held.items()}
-    write_json(file, total | most)
+    write_json(file, before | total | most)
 
 
 def _process_peak() -> float:

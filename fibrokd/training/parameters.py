@@ -33,7 +33,7 @@ class Partition:
         return next((factor for pattern, factor in self.rates.items() if re.search(pattern, name)), 1.0)
 
     def freeze(self, network: nn.Module) -> None:
-        """Take the gradient from frozen parameters and give it to trained ones.
+        """Take the gradient from frozen parameters, what an earlier phase left included, and give it to trained ones.
 
         Raises:
             TrainingError: Nothing is trained.
@@ -41,7 +41,10 @@ class Partition:
         names = []
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(self.trains(name))
-            names += [name] if parameter.requires_grad else []
+            if parameter.requires_grad:
+                names.append(name)
+            else:  # that of an earlier phase would count in the norm to which gradients are clipped
+                parameter.grad = None
         if not names:
             raise TrainingError(
                 f"Expected parameters whose names fit {self.trained!r}, found none.", "Correct the phase of the method."

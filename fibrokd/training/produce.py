@@ -16,6 +16,7 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.errors import TrainingError
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
+from fibrokd.training.findings import Reporter, Validation
 from fibrokd.training.method import Phase
 from fibrokd.training.networks import save_network
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, class_weights
@@ -63,7 +64,11 @@ def produce_network(folder: Path, prepared: Prepared, lesson: Lesson, seed: int)
     outcome = carry_out(folder, prepared, lesson.images, lesson.phases)
     progress = outcome.progress
     best = progress.history[progress.best_epoch - 1]
-    found = lesson.describe(outcome.network.cpu())
+    reported = dict[str, Any]()
+    if isinstance(outcome.companion, Reporter):
+        validation = Validation(prepared, outcome.runtime, accelerator().device)
+        reported |= outcome.companion.report(outcome.network, validation)
+    found = {**lesson.describe(outcome.network.cpu()), **reported}
     network = lesson.export(outcome.network)
     card = {
         "role": lesson.role,

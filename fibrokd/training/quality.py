@@ -47,5 +47,6 @@ def teacher_qualities(teachers: Sequence[LiveTeacher], images: TrainingImages, s
     found = []
     for teacher in teachers:
         answer = predict(teacher.network, images.pixels[rows], teacher.runtime, teacher.device).argmax(1)
+        teacher.count(len(rows))
         found.append(float(np.mean([(answer[truth == k] == k).mean() for k in range(stages)])))
     return tuple(found)

@@ -70,6 +70,9 @@ def build_schedule(config: TrainConfig, optimizer: torch.optim.Optimizer, steps:
     if isinstance(config.schedule, OneCycleConfig):
         total = steps * config.epochs
         peaks = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, peaks, total, pct_start=config.schedule.warm_up, cycle_momentum=False)
+        share = config.schedule.warm_up
+        if abs(share * total - 1) < 1e-9:  # torch divides by the steps of the warm-up less one
+            share *= 1 - 1e-6
+        return OneCycleLR(optimizer, peaks, total, pct_start=share, cycle_momentum=False)
     c = config.schedule
     return ReduceLROnPlateau(optimizer, mode="max", factor=c.factor, patience=c.patience)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from sklearn.metrics import balanced_accuracy_score
@@ -38,7 +38,17 @@ from fibrokd.training.signals import (
 from fibrokd.training.teacher_noise import Corruption
 
 LIVE_CAPS = frozenset({LOGITS, POOLED, UNCERTAINTY} | {GAPS + tap for tap in TAPS} | {MAPS + tap for tap in TAPS})
-"""What a network that answers online can be asked for."""
+"""What a plain backbone that answers online can be asked for."""
+
+
+def live_caps(network: nn.Module) -> frozenset[str]:
+    """Return what a network that answers online can be asked for.
+
+    Args:
+        network: One whose maps end early says so by ``known_taps``.
+    """
+    known = getattr(network, "known_taps", tuple(TAPS))
+    return LIVE_CAPS - {kind + tap for kind in (GAPS, MAPS) for tap in TAPS if tap not in known}
 
 
 @runtime_checkable
@@ -75,8 +85,10 @@ class LiveTeacher:
         forwards: Number of images that went through the network so far, once for every mask where the masks need it.
         seen: Identifiers of the images that it was trained on; None where that is not known.
         corruption: Which of its answers are made wrong; None: none.
+        everywhere: The same count as ``forwards``, over all of these objects that this process has had.
     """
 
+    everywhere: ClassVar[int] = 0
     corruption: Corruption | None = None
 
     def __init__(
@@ -87,7 +99,7 @@ class LiveTeacher:
         self.runtime = runtime
         self.device = device
         self.thinning = thinning or Thinning()
-        self.caps = LIVE_CAPS
+        self.caps = live_caps(network)
         self.reach: int | None = None
         self._forwards = [0]  # shared with the same network under other masks
         self.seen: frozenset[str] | None = None
@@ -96,6 +108,11 @@ class LiveTeacher:
     def forwards(self) -> int:
         """Number of images that went through the network so far, once for every mask where the masks need it."""
         return self._forwards[0]
+
+    def count(self, images: int) -> None:
+        """Note that so many images went through the network, here or by whoever asks it directly."""
+        self._forwards[0] += images
+        LiveTeacher.everywhere += images
 
     @classmethod
     def open(
@@ -152,7 +169,7 @@ class LiveTeacher:
         """One pass of the whole network."""
         taps = sorted({need.split(":")[1] for need in needs if ":" in need}, key=lambda tap: TAPS[tap])
         outputs: Outputs = self.network(images, tuple(taps))
-        self._forwards[0] += len(images)
+        self.count(len(images))
         return TeacherSignal(
             logits=outputs.logits.float(),
             pooled=outputs.pooled.float() if POOLED in needs else None,
@@ -163,7 +180,7 @@ class LiveTeacher:
     def _uncertain(self, images: Tensor) -> tuple[Tensor, Uncertainty]:
         """Log of the mean answer over the masks, and how the answers spread."""
         answers = thinned_answers(self.network, images, self.thinning)
-        self._forwards[0] += passes(self.network, self.thinning) * len(images)
+        self.count(passes(self.network, self.thinning) * len(images))
         mean = answers.mean(0)
         aleatoric = torch.special.entr(answers).sum(2).mean(0)
         epistemic = (torch.special.entr(mean).sum(1) - aleatoric).clamp_min(0)

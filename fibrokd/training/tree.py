@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fibrokd.training.networks import Outputs, StagingNetwork
+from fibrokd.training.networks import TAPS, Outputs, StagingNetwork
 
 _SCORE_TEMPERATURE = 0.5  # of the released code: r = softmax(A / 0.5)
 _LOGIT_STD = 0.01  # as for every new head, see networks.py
@@ -79,6 +79,7 @@ class TreeStudent(nn.Module):
         leaf_dropout: Dropout in the leaves.
 
     Attributes:
+        known_taps: Feature taps that it has: those of the trunk, up to where the tree begins.
         temperature: t.
         routes: Link → child → parent, once it is hard.
     """
@@ -90,6 +91,7 @@ class TreeStudent(nn.Module):
     ) -> None:
         super().__init__()
         self.tap, self.levels, self.stages = tap, tuple(levels), trunk.stages
+        self.known_taps = tuple(name for name in TAPS if TAPS[name] <= TAPS[tap])
         index = trunk.tap_index(tap)
         channels = trunk.body.feature_info[index]["num_chs"]
         trunk.body.prune_intermediate_layers([index], prune_head=True)

@@ -186,16 +186,11 @@ def test_a_teacher_of_all_stages_is_compared_with_an_arm_of_some_on_their_images
     assert {t["reference"] for t in found["teachers"]} == {"none_some"}
 
 
-def test_answers_of_books_and_of_teachers_online_are_added_and_what_was_not_counted_is_said():
-    def text(**cost):
-        inputs = {"prepared": "x"} | ({"teacher": "y"} if cost.pop("live", False) else {})
-        facts = FACTS | {"inputs": inputs, "cost": FACTS["cost"] | cost}
-        found = study_document([Trial("kd", "tiny", 1.0, 0, answers(0.5, 0), facts)], {"kd": PLAIN}, REFERENCES, CONFIG)
-        return next(line for line in study_markdown(found).splitlines() if line.startswith("| `kd`"))
-
-    assert text(online_teacher_forwards=37).endswith("| 42 |")
-    assert text().endswith("| 5 |")  # an earlier result, without a teacher online
-    assert text(live=True).endswith("| not counted |")
+def test_what_training_cost_stands_in_a_table_of_its_own_and_is_explained_once():
+    backbones = [Trial("none", name, 1.0, 0, answers(0.5, 0), FACTS) for name in ("tiny", "resnet18")]
+    text = study_markdown(study_document(backbones, {"none": NONE}, REFERENCES, CONFIG))
+    assert text.count("### What training cost") == text.count("| `none` | 2 |") == 2
+    assert text.count("Medians over seeds.") == 1
 
 
 def test_readers_are_told_what_seeds_and_families_and_intervals_are():

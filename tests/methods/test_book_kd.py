@@ -157,9 +157,29 @@ def test_a_book_gives_the_live_teachers_loss_to_fp16_and_only_its_training_image
     student = build("tiny", 5, False, None, 9).eval()
     assert book.logits.shape[1] == len(data.rows("train"))
     for batch in book.training_images(images).batches(1, 7):
-        logits = student(batch.images).logits.detach()
+        logits = student(batch.images).logits.detach().requires_grad_()
         stored, online = (_loss(BookKdConfig(), logits, source.signal(batch), batch) for source in (book, live))
         assert stored.item() == pytest.approx(online.item(), abs=1e-3)
+        pages = (_loss(BookKdConfig(alpha=1.0), logits, source.signal(batch), batch) for source in (book, live))
+        found, wanted = (torch.autograd.grad(loss, logits)[0] for loss in pages)
+        assert (found - wanted).abs().max() < 5e-3 * wanted.abs().max()
+
+
+def test_a_page_is_found_by_its_key_in_whatever_order_it_is_read(books, prepared):
+    data = Prepared.open(prepared)
+    images = TrainingImages.of(data, configuration(prepared, {"kind": "book_kd"}).views)
+    book = Book.open(books[0], images, data, epochs=3)
+    pages = {}
+    for size, order in ((7, 1), (3, -1)):
+        for batch in list(book.training_images(images).batches(2, size))[::order]:
+            turned = torch.arange(len(batch)).flip(0)
+            shuffled = dataclasses.replace(batch, index=batch.index[turned], partner_index=batch.partner_index[turned])
+            straight, told = book.signal(batch).logits, book.signal(shuffled).logits
+            assert torch.equal(told, straight[turned])
+            for row, page in zip(batch.index.tolist(), straight, strict=True):
+                assert torch.equal(pages.setdefault(row, page), page)
+    assert len(pages) == len(images)
+    assert len({tuple(page.tolist()) for page in pages.values()}) == len(images)
 
 
 def test_a_student_of_two_books_resumes_exactly_and_no_teacher_answers(books, prepared, tmp_path, monkeypatch):

@@ -93,6 +93,34 @@ def test_the_channel_term_is_what_loops_say(student, teacher):
     assert value(terms["channel"]).item() == pytest.approx(total, rel=1e-4)
 
 
+def _smooth(a, b):
+    difference = np.abs(a - b)
+    return np.where(difference < 1, 0.5 * difference**2, difference - 0.5).mean()
+
+
+def _relations(x):
+    """Distances over their mean, and the cosines at every image between any two others."""
+    gaps = x[None, :, :] - x[:, None, :]
+    lengths = np.linalg.norm(gaps, axis=2)
+    directions = gaps / np.where(lengths > 0, lengths, 1)[:, :, None]
+    cosines = np.stack([own @ own.T for own in directions])
+    return lengths / lengths[lengths > 0].mean(), cosines
+
+
+@pytest.mark.parametrize("angle_weight", [2.0, 0.5, 0.0])
+def test_the_relation_term_is_the_sum_over_taps_of_distances_and_weighted_angles(student, teacher, angle_weight):
+    objective, outputs, signal = _objective(angle_weight=angle_weight), _outputs(student), _signal(teacher)
+    total = 0.0
+    with torch.no_grad():
+        for tap in TAPS:
+            own = objective.connectors[tap](outputs.maps[tap]).mean((2, 3)).double().numpy()
+            pairs = zip(_relations(own), _relations(signal.gaps[tap].double().numpy()), strict=True)
+            distance, angle = (_smooth(a, b) for a, b in pairs)
+            total += distance + angle_weight * angle
+    terms = objective(outputs, signal, make_batch(), LATE)
+    assert value(terms["relation"]).item() == pytest.approx(total, rel=1e-3)
+
+
 def test_the_response_terms_are_what_loops_say(student, teacher):
     batch, moment = make_batch(), Moment(50, 100)
     terms = _objective(kd_temperature=2.0)(_outputs(student), _signal(teacher), batch, moment)

@@ -80,6 +80,29 @@ def test_permuting_the_selection_permutes_the_answer(order, size):
     assert torch.allclose(permuted, straight[:, [sorted(chosen).index(stage) for stage in chosen]], atol=1e-6)
 
 
+@pytest.mark.parametrize("order", [(3, 1, 4), (4, 3, 1)])
+def test_permuting_the_selection_with_the_student_leaves_every_term_as_it_is(teacher, pooled, order):
+    straight, logits = (1, 3, 4), torch.randn(8, 3, generator=torch.Generator().manual_seed(8))
+    places = [straight.index(stage) for stage in order]
+    config, batch = ClassSpecialisedConfig(orthogonal=0.2, kd_temperature=2.0), _batch(3, mixed=False)
+    moved = torch.tensor([order.index(stage) for stage in straight])
+    turned = dataclasses.replace(batch, stages=moved[batch.stages], partner_stages=moved[batch.partner_stages])
+    weights = torch.tensor([0.5, 1.0, 1.5])
+    first, second = (
+        terms_of(
+            ClassSpecialised(config, SupervisedTerm(SupervisedConfig(), w), stages), z, teacher, shown, pooled=pooled
+        )
+        for w, stages, z, shown in (
+            (weights, straight, logits, batch),
+            (weights[places], order, logits[:, places], turned),
+        )
+    )
+    assert first.keys() == second.keys() == {"supervised", "renorm_kl", "icv", "opl"}
+    for name in first:
+        assert torch.allclose(value(first[name]), value(second[name]), atol=1e-6), name
+        assert value(first[name]) > 0
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_restricting_logits_is_renormalising_probabilities(teacher, temperature):
     whole = TeacherSignal(teacher).probabilities(temperature)[:, SOME]

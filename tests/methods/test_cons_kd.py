@@ -78,10 +78,24 @@ def test_gradients_reach_both_passes_and_not_the_teacher(passes, teacher):
 
 
 def test_extreme_answers_stay_finite(passes, teacher):
-    first, second = (1e4 * z.bfloat16().requires_grad_() for z in passes)
+    first, second = ((1e4 * z).bfloat16().requires_grad_() for z in passes)
     loss = loss_of(_terms(ConsKdConfig(), first, second, 1e4 * teacher, make_batch()))
     loss.backward()
     assert torch.isfinite(loss)
+    assert all(torch.isfinite(z.grad).all() and z.grad.any() for z in (first, second))
+
+
+def test_batch_norm_sees_the_statistics_of_the_batch_itself_although_every_image_comes_twice():
+    once, twice = (build("tiny", K, False, None, 0).train() for _ in range(2))
+    batch = dataclasses.replace(make_batch(4), images=torch.rand(4, 1, 32, 32))
+    single, both = once(batch.images).logits, ConsistentKd(ConsKdConfig(), SUPERVISED).ask(twice, batch).logits
+    assert torch.allclose(both, torch.cat([single, single]), atol=1e-5)
+    norms = [[m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)] for network in (once, twice)]
+    values = 4 * 16 * 16  # of a channel after the stem, which halves 32 pixels
+    first, second = norms[0][0], norms[1][0]
+    assert torch.allclose(first.running_mean, second.running_mean, atol=1e-6)
+    own, doubled = ((norm.running_var - 0.9) / 0.1 for norm in (first, second))  # of this one batch, unbiased
+    assert torch.allclose(own * (values - 1) / values, doubled * (2 * values - 1) / (2 * values), rtol=1e-3)
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "mobilenetv3_small"])

@@ -108,6 +108,25 @@ def test_without_adapters_there_is_nothing_to_train_besides_the_student(relation
     assert objective.correlation(_maps(WIDTHS), _maps(TEACHER_WIDTHS)).shape == (8,)
 
 
+@pytest.mark.parametrize("relation", ["no_adapter", "cka"])
+def test_the_relations_without_adapters_are_what_explicit_matrices_say(relation):
+    objective = CscAce(CscAceConfig(relation=relation), SUPERVISED)
+    maps, known = _maps(WIDTHS), _maps(TEACHER_WIDTHS)
+    found = objective.correlation(maps, known)
+    for i in range(8):
+        wanted = 0.0
+        for tap in ("s16", "s32"):
+            x, y = (features[tap][i].double().flatten(1) for features in (maps, known))
+            if relation == "no_adapter":
+                s, t = ((z / z.norm(dim=0)).T @ (z / z.norm(dim=0)) for z in (x, y))
+                wanted += (s - t).square().sum().item() / 9**2 / 2
+            else:
+                x, y = (z - z.mean(1, keepdim=True) for z in (x, y))
+                alike = (x @ y.T).square().sum() / ((x @ x.T).norm() * (y @ y.T).norm())
+                wanted += (1 - alike.item()) / 2
+        assert found[i].item() == pytest.approx(wanted, rel=1e-3)
+
+
 def test_maps_of_different_sides_are_compared_at_the_smaller():
     objective = CscAce(CscAceConfig(relation="no_adapter", largest_side=4), SUPERVISED)
     assert torch.isfinite(objective.correlation(_maps(WIDTHS, side=6), _maps(TEACHER_WIDTHS, side=5))).all()

@@ -3,20 +3,26 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
+from fibrokd.data.preprocess import as_network_input
 from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.methods.dil import METHOD, DilConfig, Listener, is_open, learning
 from fibrokd.methods.kd import KdConfig, VanillaKd
+from fibrokd.pipeline import distill
 from fibrokd.training.carry_out import carry_out
+from fibrokd.training.networks import build
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import Ensemble
 from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import (
+    answers,
     check_exact_resume,
     configuration,
     shipped,
@@ -193,6 +199,30 @@ def test_a_run_cut_in_any_kind_of_phase_ends_with_the_same_student(prepared, tmp
     folder = check_exact_resume(config, tmp_path, cuts=(2, 1, 1))
     card = json.loads((folder / "card.json").read_text())
     assert [phase["epochs"] for phase in card["phases"]][-1] == 2
+
+
+def test_the_card_says_how_student_assistants_and_ensembles_do_on_validation_images(prepared, tmp_path):
+    distill.run(configuration(prepared, KIND), tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    found = card["method_facts"]["validation"]
+    data = Prepared.open(prepared)
+    rows = data.rows("val")
+    images = torch.from_numpy(as_network_input(np.asarray(data.pixels[rows])))
+    told = {}
+    for folder in sorted((tmp_path / "phases").iterdir()):  # later phases of a network take the place of earlier ones
+        network = build("tiny", 5, False, None, 0)
+        network.load_state_dict(load_file(folder / "checkpoints" / "best.safetensors"))
+        name = "student" if "teach" in folder.name else folder.name[-1]
+        told[name] = torch.from_numpy(answers(network, images)).double().softmax(1)
+
+    def loss(probabilities):
+        return F.nll_loss(probabilities.log(), torch.from_numpy(data.stages[rows])).item()
+
+    names = ("0", "1", "student")
+    wanted = [loss(told[name]) for name in names] + [loss((told["0"] + told["1"]) / 2), loss(sum(told.values()) / 3)]
+    parts = [*found["assistants"], found["student"], found["ensemble_of_assistants"], found["ensemble_of_all"]]
+    assert [part["log_loss"] for part in parts] == pytest.approx(wanted, rel=1e-5)
+    assert found["student"]["macro_f1"] == card["validation"]["macro_f1"]
 
 
 def test_more_rounds_than_epochs_are_refused(prepared):

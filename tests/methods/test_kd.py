@@ -54,6 +54,11 @@ def test_alpha_zero_is_the_control_and_alpha_one_ignores_labels(student, teacher
     assert torch.allclose(
         _loss(KdConfig(alpha=0.0), student, teacher, batch), _loss(NoneConfig(), student, None, batch)
     )
+    x, y = student.clone().requires_grad_(), student.clone().requires_grad_()
+    _loss(KdConfig(alpha=0.0), x, teacher, batch).backward()
+    _loss(NoneConfig(), y, None, batch).backward()
+    assert y.grad.abs().max() > 0.01
+    assert torch.equal(x.grad, y.grad)
     permuted = dataclasses.replace(batch, stages=batch.stages.flip(0), partner_stages=batch.partner_stages.flip(0))
     first, second = (_loss(KdConfig(alpha=1.0), student, teacher, b) for b in (batch, permuted))
     assert torch.equal(first, second)

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
-from fibrokd.errors import ConfigError
+from fibrokd.errors import BookError, ConfigError
 from fibrokd.files import read_json
-from fibrokd.methods import open_network
+from fibrokd.methods import METHODS, open_network
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.kd_explainer import (
     ALL_BUT_GATES,
@@ -24,10 +24,15 @@ from fibrokd.methods.kd_explainer import (
     make_tree,
     sharing,
 )
+from fibrokd.training.augment import ViewSpec
+from fibrokd.training.book import BookConfig, write_book
 from fibrokd.training.carry_out import PHASES, carry_out
+from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.networks import build, parameter_count
 from fibrokd.training.parameters import Partition, parameter_groups
+from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.teachers import LiveTeacher
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped, workshop
 from tests.training.test_objective import K, make_batch
@@ -280,6 +285,25 @@ def test_gates_are_frozen_in_the_first_and_last_phase_and_learn_between(prepared
         ("hard", False, False, True),
     ]
     assert outcome.network.routes is not None
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "mobilenetv3_small"])
+def test_a_tree_that_teaches_is_asked_for_no_map_behind_its_tap(prepared, tmp_path, backbone):
+    tree = _tree(backbone=backbone)
+    tree.harden()
+    live = LiveTeacher(tree.deployed(), Runtime("fp32", "nchw"), torch.device("cpu"))
+    assert {"logits", "pooled", "maps:s8", "gaps:s4"} <= live.caps
+    assert not {"maps:s16", "gaps:s32"} & live.caps
+    data = Prepared.open(prepared)
+    for kind, missing in (("csc_ace", "maps:s16, maps:s32"), ("ccskd", "gaps:s16, gaps:s32")):
+        config = configuration(prepared, {"kind": kind})
+        shop = workshop(data, config, [live])
+        with pytest.raises(ConfigError, match=f"a teacher that gives {missing}, found LiveTeacher"):
+            carry_out(tmp_path / kind, data, shop.images, METHODS[kind].plan(config.method, shop))
+    images = TrainingImages.of(data, ViewSpec())
+    with pytest.raises(BookError, match="gives gaps:s32, found a TreeStudent"):
+        write_book(tmp_path / "book", live, "", images, data, BookConfig(views=1, stores=("gaps:s8", "gaps:s32")))
+    assert not (tmp_path / "book").exists()
 
 
 @pytest.mark.parametrize(

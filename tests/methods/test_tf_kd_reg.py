@@ -54,6 +54,35 @@ def test_without_mixing_it_is_what_loops_say(logits):
     assert _loss(config, logits, batch).item() == pytest.approx(total / len(logits), rel=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["logprob", "released", "plain"])
+def test_with_mixing_and_class_weights_it_is_what_loops_say(logits, mode):
+    batch = make_batch()
+    config = TfKdRegConfig(mode=mode, alpha=0.3, kd_temperature=20.0, confidence=0.9)
+    hard = weights = soft = 0.0
+    for row, a, b, lam in zip(
+        logits.tolist(), batch.stages.tolist(), batch.partner_stages.tolist(), batch.lam.tolist(), strict=True
+    ):
+        target = [0.0] * K
+        for stage, share in ((a, lam), (b, 1 - lam)):
+            u = [0.9 if k == stage else 0.1 / (K - 1) for k in range(K)]
+            powers = {
+                "logprob": [x ** (1 / 20) for x in u],
+                "released": [math.exp(x / 20) for x in u],
+                "plain": u,
+            }[mode]
+            target = [t + share * p / sum(powers) for t, p in zip(target, powers, strict=True)]
+        t = 20.0 if mode == "logprob" else 1.0
+        e = [math.exp(z / t) for z in row]
+        soft += sum(p * math.log(p / (x / sum(e))) for p, x in zip(target, e, strict=True))
+        e = [math.exp(z) for z in row]
+        omega = lam * float(WEIGHTS[a]) + (1 - lam) * float(WEIGHTS[b])
+        hard -= omega * (lam * math.log(e[a] / sum(e)) + (1 - lam) * math.log(e[b] / sum(e)))
+        weights += omega
+    factor = {"logprob": 0.3 * 400, "released": 0.3 / 100, "plain": 0.3}[mode]
+    found = _loss(config, logits, batch, _supervised(weights=WEIGHTS))
+    assert found.item() == pytest.approx(0.7 * hard / weights + factor * soft / 8, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("mode", "kd_temperature", "wanted"),
     [

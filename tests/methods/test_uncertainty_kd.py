@@ -1,8 +1,10 @@
 """Uncertainty sets share and temperature: the limits, live and from a book, and masks that must agree."""
 
 import dataclasses
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -10,11 +12,11 @@ from pydantic import ValidationError
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import BookError, ConfigError, TrainingError
 from fibrokd.methods.kd import KdConfig, VanillaKd
-from fibrokd.methods.uncertainty_kd import METHOD, UncertaintyKd, UncertaintyKdConfig
+from fibrokd.methods.uncertainty_kd import METHOD, UncertaintyKd, UncertaintyKdConfig, auroc, uncertainties
 from fibrokd.pipeline import distill, write_book
 from fibrokd.training.signals import TeacherSignal, Uncertainty
 from fibrokd.training.teachers import Ensemble
-from tests.methods.losses import SUPERVISED, loss_of, terms_of
+from tests.methods.losses import SUPERVISED, WEIGHTS, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
 
@@ -77,8 +79,7 @@ def test_without_dropout_and_with_one_temperature_it_is_vanilla_distillation(stu
 @pytest.mark.parametrize("direction", ["sharpen", "soften"])
 def test_it_is_what_loops_say(student, answers, direction):
     config, batch = UncertaintyKdConfig(direction=direction, eta=2.0, alpha=0.7), make_batch()
-    supervised = SUPERVISED(student, batch)
-    hard = soft = 0.0
+    hard = soft = omegas = 0.0
     for i in range(8):
         mean = answers[:, i].double().mean(0)
         single = -(answers[:, i].double() * answers[:, i].double().log()).sum(1).mean().item()
@@ -87,9 +88,14 @@ def test_it_is_what_loops_say(student, answers, direction):
         t = 1 + 2 * (1 - single / math.log(K)) if direction == "sharpen" else 3 * (1 + single / math.log(K))
         p, q = (mean.log() / t).softmax(0), (student[i].double() / t).softmax(0)
         soft += share * t * t * (p * (p / q).log()).sum().item() / 8
-        omega = supervised.weights[i].item()
-        hard += omega * (1 - share) * supervised.values[i].item() / supervised.weights.sum().item()
-    assert loss_of(_terms(config, student, spread(answers), batch)).item() == pytest.approx(hard + soft, rel=1e-4)
+        a, b, lam = int(batch.stages[i]), int(batch.partner_stages[i]), float(batch.lam[i])
+        smoothed = [0.9 * (lam * (k == a) + (1 - lam) * (k == b)) + 0.1 / K for k in range(K)]
+        omega = float(lam * WEIGHTS[a] + (1 - lam) * WEIGHTS[b])
+        log_p = student[i].double().log_softmax(0).tolist()
+        hard -= omega * (1 - share) * sum(x * y for x, y in zip(smoothed, log_p, strict=True))
+        omegas += omega
+    found = loss_of(_terms(config, student, spread(answers), batch)).item()
+    assert found == pytest.approx(hard / omegas + soft, rel=1e-4)
 
 
 def test_gradients_reach_the_student_and_not_the_uncertainty(student, answers):
@@ -150,6 +156,38 @@ def test_the_plan_thins_both_networks_and_keeps_counting_the_teachers_work(prepa
 def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, taught, tmp_path):
     config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING}, teacher=str(taught))
     check_exact_resume(config, tmp_path, cuts=(1,))
+
+
+def test_the_card_compares_the_deployed_pass_with_the_mean_over_dropout_passes(prepared, taught, tmp_path):
+    config = configuration(prepared, {"kind": "uncertainty_kd", "thinning": THINNING}, teacher=str(taught))
+    distill.run(config, tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    facts, found = card["method_facts"], card["method_facts"]["validation"]
+    assert facts["deployed"] == "deterministic"
+    assert found["deterministic"]["macro_f1"] == card["validation"]["macro_f1"]
+    assert (found["deterministic"]["passes"], found["monte_carlo"]["passes"]) == (1, 10)
+    assert 0 < found["monte_carlo"]["epistemic"] < found["monte_carlo"]["aleatoric"] < 1
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 < line["terms"]["epistemic"] < line["terms"]["aleatoric"] < 1 for line in lines)
+
+
+def test_the_students_uncertainty_is_what_loops_say_and_nothing_where_no_pass_differs():
+    told = np.random.default_rng(0).dirichlet(np.ones(3), (10, 4))
+    epistemic, aleatoric = uncertainties(told)
+    for i in range(4):
+        mean = [np.mean([told[s, i, k] for s in range(10)]) for k in range(3)]
+        inner = np.mean([-sum(p * math.log(p) for p in told[s, i]) for s in range(10)])
+        assert aleatoric[i] == pytest.approx(inner / math.log(3))
+        assert epistemic[i] == pytest.approx((-sum(p * math.log(p) for p in mean) - inner) / math.log(3))
+    assert uncertainties(np.repeat(told[:1], 10, axis=0))[0] == pytest.approx(np.zeros(4), abs=1e-12)
+
+
+def test_the_area_is_the_share_of_pairs_in_which_the_error_is_the_less_certain():
+    wrong, score = np.array([True, False, True, False, False]), np.array([0.5, 0.1, 0.2, 0.2, 0.6])
+    pairs = [(score[i] > score[j]) + 0.5 * (score[i] == score[j]) for i in (0, 2) for j in (1, 3, 4)]
+    assert auroc(wrong, score) == pytest.approx(np.mean(pairs))
+    assert auroc(np.ones(3, dtype=bool), score[:3]) is None
+    assert auroc(np.zeros(3, dtype=bool), score[:3]) is None
 
 
 def test_a_book_of_its_numbers_takes_the_teachers_place(prepared, taught, tmp_path):

@@ -95,6 +95,14 @@ def test_rows_sum_to_one_and_entropy_runs_from_one_to_zero():
     _disturb([attention])
     assert torch.allclose(attention.attention().sum(1), torch.ones(2))
     assert 0 < mean_entropy((attention,)).item() < 1
+    other = BlockAttention((48, 32), 16, temperature=0.5)
+    _disturb([other], seed=1)
+    shares = []  # of log m, row by row over both layers
+    for one, (rows, columns), t in ((attention, (2, 4), 1.0), (other, (3, 2), 0.5)):
+        for scores in one.scores.detach().double().numpy().reshape(rows, columns):
+            a = np.exp(scores / t) / np.exp(scores / t).sum()
+            shares.append(-(a * np.log(a)).sum() / math.log(columns))
+    assert mean_entropy((attention, other)).item() == pytest.approx(np.mean(shares), rel=1e-5)
     attention.scores.data.view(2, 4)[:, 1] = 1e4
     assert mean_entropy((attention,)).item() == pytest.approx(0, abs=1e-6)
 

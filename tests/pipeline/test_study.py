@@ -72,6 +72,27 @@ def test_the_cost_of_a_cell_is_what_its_run_folder_measured_and_outlives_it(done
     assert book["cost"]["wall_seconds"] > 0
 
 
+def test_networks_that_a_cell_trains_besides_its_student_are_seen_in_its_cost(prepared, tmp_path):
+    arms = {"self": {"student": {"method": {"kind": "tf_kd_self"}}}}
+    document = study.run(settings(prepared, seeds=[0], arms=arms), tmp_path)
+    (row,) = document["rows"]
+    cost = row["cost"]
+    assert cost["images_trained"] == cost["other_networks_images"] == 2 * 40
+    assert (cost["online_teacher_forwards"], cost["own_teacher_forwards"]) == (0, 2 * 40)
+    assert cost["train_seconds"] > cost["other_networks_seconds"] > 0
+    assert cost["teacher_seconds"] == cost["book_seconds"] == 0
+
+
+def test_what_is_shared_is_told_apart_from_what_a_cell_paid(done):
+    rows = {row["arm"]: row["cost"] for row in read_json(done / "study.json")["rows"]}
+    taught = read_json(done / "results" / "teacher_teacher-f1.json")["cost"]
+    (book,) = read_json(done / "results" / "kd-tiny-f1-s0.json")["cost"]["books"]
+    assert rows["kd"]["book_seconds"] == book["cost"]["wall_seconds"] > 0
+    assert rows["kd"]["teacher_seconds"] == rows["online"]["teacher_seconds"] == taught["train_seconds"]
+    assert rows["none"]["teacher_seconds"] == rows["online"]["book_seconds"] == 0
+    assert rows["teacher:teacher"]["images_trained"] == 2 * 40
+
+
 def test_the_training_time_of_a_cell_counts_all_its_attempts(prepared, done, tmp_path, monkeypatch):
     """Stopped after the student was trained and before its answers were written, the cell goes on in its folder."""
     config = settings(prepared, shared=str(done), seeds=[0], arms={"kd": {"student": {"method": {"kind": "kd"}}}})

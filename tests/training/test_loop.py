@@ -20,7 +20,7 @@ from fibrokd.training.networks import build
 from fibrokd.training.objective import SupervisedConfig
 from fibrokd.training.produce import supervised_term
 from fibrokd.training.runtime import Runtime, RuntimeConfig
-from fibrokd.training.settings import OneCycleConfig, PlateauConfig, TrainConfig
+from fibrokd.training.settings import OneCycleConfig, PlateauConfig, TrainConfig, build_schedule
 from fibrokd.training.teachers import LiveTeacher
 from tests.factories import write_prepared
 
@@ -95,6 +95,19 @@ def test_a_run_cut_after_any_epoch_ends_with_the_same_weights(prepared, tmp_path
     last = "checkpoints/last.safetensors"
     first, second = (load_file(tmp_path / name / last) for name in ("whole", "cut"))
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("steps", [5, 20])
+def test_one_cycle_takes_a_budget_whose_warm_up_is_a_single_step(steps):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = build_schedule(make_config(epochs=1, schedule=OneCycleConfig(warm_up=0.2)), optimizer, steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == pytest.approx(0.1, rel=0.05)
+    assert rates[-1] <= max(rates)
 
 
 def test_a_damaged_checkpoint_is_refused_and_named(prepared, tmp_path):

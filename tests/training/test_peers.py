@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import peers
-from benchmarks import torchdistill_peer as common
+from benchmarks.peers import steps as peers
+from benchmarks.peers import torchdistill_side as common
 from benchmarks.training_material import STAGES, rendered_images
 from fibrokd.training.augment import ViewSpec
 

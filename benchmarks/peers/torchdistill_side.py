@@ -1,6 +1,6 @@
-"""The peer of ``benchmarks/peers.py``: torchdistill's distillation box and its KDLoss. Imports no fibrokd.
+"""The peer of ``benchmarks.peers``: torchdistill's distillation box and its KDLoss. Imports no fibrokd.
 
-    PYTHON benchmarks/torchdistill_peer.py MATERIAL.pt
+    PYTHON -m benchmarks.peers.torchdistill_side MATERIAL.pt
 
 PYTHON is any interpreter in which torchdistill can be imported; it is no dependency of fibrokd. Networks, loss
 coefficients and optimiser are defined here once and imported by the other side, so that both do the same work; weights
@@ -94,21 +94,32 @@ def plain(material: dict[str, Any]) -> Callable[[Pair], float]:
     return step
 
 
-def peer(material: dict[str, Any]) -> Callable[[Pair], float]:
-    """Make the step of torchdistill's distillation box, as its image classification example takes it."""
-    student, teacher = networks(material)
+def distillation_box(student: nn.Module, teacher: nn.Module, settings: dict[str, Any]) -> Any:
+    """Make torchdistill's box with the common loss.
+
+    Args:
+        student: What is trained; in training mode from the first epoch on.
+        teacher: Frozen, in eval mode.
+        settings: The optimiser, the schedule and the number of epochs, as a configuration of torchdistill names them.
+    """
     config = {
         "num_epochs": 1,
         "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
         "student": {"forward_proc": "forward_batch_only"},
-        "optimizer": {"key": "SGD", "kwargs": dict(SGD)},
         "criterion": {
             "key": "WeightedSumLoss",
             "kwargs": {"sub_terms": {"kd": {"criterion": {"key": "KDLoss", "kwargs": KD_LOSS}, "weight": 1.0}}},
         },
+        **settings,
     }
     make = import_module("torchdistill.core.distillation").get_distillation_box
-    box = make(teacher, student, {}, config, torch.device("cpu"), None, False, 1)
+    return make(teacher, student, {}, config, torch.device("cpu"), None, False, 1)
+
+
+def peer(material: dict[str, Any]) -> Callable[[Pair], float]:
+    """Make the step of torchdistill's distillation box, as its image classification example takes it."""
+    student, teacher = networks(material)
+    box = distillation_box(student, teacher, {"optimizer": {"key": "SGD", "kwargs": dict(SGD)}})
     box.pre_epoch_process(epoch=0)
 
     def step(pair: Pair) -> float:
@@ -177,6 +188,14 @@ def versions(*packages: str) -> dict[str, str]:
     return {"torch": torch.__version__, **{package: metadata.version(package) for package in packages}}
 
 
+def serve(facts: dict[str, Any], answer: Callable[[str, int], Any]) -> None:
+    """Tell facts, then answer every line on standard input, ``NAME`` or ``NAME NUMBER``, until it ends."""
+    print(json.dumps(facts), flush=True)
+    for line in sys.stdin:
+        name, _, number = line.strip().partition(" ")
+        print(json.dumps(answer(name, int(number or 0))), flush=True)
+
+
 def main() -> None:
     """Answer until standard input ends."""
     logging.disable(logging.INFO)
@@ -184,12 +203,12 @@ def main() -> None:
     torch.set_num_threads(material["threads"])
     batches = pairs(material)
     walks = {"torchdistill": Walk(peer(material), batches), "plain": Walk(plain(material), batches)}
-    facts = {"versions": versions("torchvision", "torchdistill"), "losses": losses(material)}
-    print(json.dumps(facts), flush=True)
-    for line in sys.stdin:
-        name, steps = line.split()
-        walks[name].go(int(steps))
-        print(json.dumps(walks[name].losses), flush=True)
+
+    def answer(name: str, steps: int) -> list[float]:
+        walks[name].go(steps)
+        return walks[name].losses
+
+    serve({"versions": versions("torchvision", "torchdistill"), "losses": losses(material)}, answer)
 
 
 if __name__ == "__main__":

@@ -1,52 +1,34 @@
-"""A step of vanilla distillation (T = 3, α = 0.6), fibrokd beside torchdistill: time, and whether both do the same.
-
-    python -m benchmarks.peers [--peer PYTHON] [--student resnet18] [--side 128] [--repeats 12] [--steps 3]
+"""The step comparison of ``benchmarks.peers``: the material of both sides, the turns, and what they tell.
 
 Both sides train the same torchvision student from the same weights under the same ResNet-50 on the same batches of 32
-phantom pictures: SGD, label smoothing 0.1, fp32, one thread, no augmentation, no gradient clipping, batches already in
-memory. fibrokd's side is the real loop's ``Trainer.step`` (its AdamW exchanged for the common SGD), torchdistill's the
-steps of its distillation box, run by PYTHON in a process that waits while others are timed. Without ``--peer`` the
-comparison is left out and said to be. All variants take turns in one run; every ratio is the median over turns.
-
-The teacher is in eval mode on both sides (torchdistill leaves that to its caller). What the book cost to write, one
-teacher answer per view, is not in ``ratio_book``: it is paid once for all students. torchdistill 1.1 stores no answers.
-
-The last line is JSON:
-
-* ``ratio``: torchdistill's time ÷ ours, both with the live teacher; ``ratio_book``: ÷ ours from a trajectory book;
-* ``ratio_environments``: the same loop written by hand, there ÷ here: what is due to the environments alone;
-* ``live_over_plain``: fibrokd's live step ÷ the loop written by hand: what the machinery costs;
-* ``loss_difference``: largest difference of both losses on equal logits, relative where they exceed 1;
-* ``step_differences``: the same of the losses of the first three steps, fibrokd live against torchdistill; the first
-  is that of equal weights, and rounding grows with every step;
-* the milliseconds per step, versions and settings.
+phantom pictures: SGD, label smoothing 0.1, fp32, no augmentation, no gradient clipping, batches already in memory.
+fibrokd's side is the real loop's ``Trainer.step`` (its AdamW exchanged for the common SGD), torchdistill's the steps of
+its distillation box in a process that waits while others are timed. Owns no command line.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import subprocess
-import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks import torchdistill_peer as common
+from benchmarks.peers import torchdistill_side as common
+from benchmarks.peers.networks import AsOurs, objective
+from benchmarks.peers.process import open_peer
 from benchmarks.training_material import STAGES, interleaved, paired_ratio, rendered_images
-from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.dataset import Batch, TrainingImages
 from fibrokd.training.loop import Task, Trainer
 from fibrokd.training.networks import Outputs
-from fibrokd.training.objective import Moment, SupervisedConfig, SupervisedTerm
+from fibrokd.training.objective import Moment
 from fibrokd.training.runtime import Runtime, RuntimeConfig
 from fibrokd.training.settings import TrainConfig
 from fibrokd.training.signals import TeacherSignal
@@ -56,31 +38,6 @@ BATCH, BATCHES = 32, 4
 TEACHER = "resnet50"
 COMPARED_STEPS = 3  # after more, rounding grows into differences that mean nothing
 _START = Moment(0, 1)
-
-
-class AsOurs(nn.Module):
-    """One of the common networks, answering as the loop expects; it hands out no pooled vector.
-
-    Args:
-        network: Takes images [B, 1, S, S], returns logits [B, K].
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor, taps: Collection[str] = ()) -> Outputs:
-        """Return the logits."""
-        del taps
-        return Outputs(self.network(images), images.new_empty((len(images), 0)), {})
-
-
-def objective() -> VanillaKd:
-    """Make fibrokd's objective with the coefficients of both sides; all stages weigh alike."""
-    supervised = SupervisedTerm(
-        SupervisedConfig(label_smoothing=common.SMOOTHING, class_weights="none"), torch.ones(STAGES)
-    )
-    return VanillaKd(KdConfig(alpha=common.ALPHA, kd_temperature=common.TEMPERATURE), supervised)
 
 
 def make_material(images: TrainingImages, options: argparse.Namespace) -> tuple[dict[str, Any], list[Batch]]:
@@ -165,62 +122,27 @@ def _book(teacher: LiveTeacher, batches: Sequence[Batch], rows: int) -> Book:
     return Book(logits, "trajectory", "", wrap=True)
 
 
-class Peer:
-    """The other environment: a process that waits for questions.
-
-    Args:
-        python: Interpreter with torchdistill.
-        material: File to read.
-
-    Raises:
-        SystemExit: The process ended; its own message stands above.
-    """
-
-    def __init__(self, python: Path, material: Path) -> None:
-        script = Path(common.__file__)
-        self.process = subprocess.Popen(
-            [str(python), str(script), str(material)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.losses: dict[str, list[float]] = {}
-        self.facts = self._answer()
-
-    def go(self, name: str, steps: int) -> None:
-        """Let the process take steps."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{name} {steps}\n")
-        self.process.stdin.flush()
-        self.losses[name] = self._answer()
-
-    def _answer(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.close()
-            raise SystemExit(f"The peer ended ({self.process.returncode}): expected a Python with torchdistill.")
-        return json.loads(line)
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
-
-
 def apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Return the largest difference, relative where the second exceeds 1."""
     return max(abs(a - b) / max(1.0, abs(b)) for a, b in zip(ours, theirs, strict=True))
 
 
 def beside(
-    peer: Peer, material: dict[str, Any], live: common.Walk[Batch], seconds: Mapping[str, list[float]]
+    facts: Mapping[str, Any],
+    theirs: Sequence[float],
+    material: dict[str, Any],
+    live: common.Walk[Batch],
+    seconds: Mapping[str, list[float]],
 ) -> dict[str, Any]:
     """Return what only both sides together tell."""
-    first, theirs = slice(COMPARED_STEPS), peer.losses["torchdistill"]
+    first = slice(COMPARED_STEPS)
     return {
         "ratio": paired_ratio(seconds, "torchdistill", "live"),
         "ratio_book": paired_ratio(seconds, "torchdistill", "book"),
         "ratio_environments": paired_ratio(seconds, "plain_there", "plain_here"),
-        "loss_difference": apart(our_losses(material), peer.facts["losses"]),
+        "loss_difference": apart(our_losses(material), facts["losses"]),
         "step_differences": [apart([a], [b]) for a, b in zip(live.losses[first], theirs[first], strict=True)],
-        "versions_there": peer.facts["versions"],
+        "versions_there": facts["versions"],
     }
 
 
@@ -228,7 +150,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Time all variants in turn.
 
     Args:
-        options: See ``main``.
+        options: See ``benchmarks.peers``.
         folder: For the material and the loop's files.
     """
     torch.set_num_threads(options.threads)
@@ -245,14 +167,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"ratio": None, "peer": "absent: give --peer PYTHON"}
     if options.peer:
         torch.save(material, folder / "material.pt")
-        with closing(Peer(options.peer, folder / "material.pt")) as peer:
+        with closing(open_peer(options.peer, "torchdistill_side", folder / "material.pt")) as peer:
             # In order: what is compared stands side by side.
             there: dict[str, Callable[[], object]] = {
-                "plain_there": lambda: peer.go("plain", steps),
-                "torchdistill": lambda: peer.go("torchdistill", steps),
+                "plain_there": lambda: peer.ask(f"plain {steps}"),
+                "torchdistill": lambda: peer.ask(f"torchdistill {steps}"),
             }
             seconds = interleaved({"plain_here": turns["plain_here"], **there, **turns}, options.repeats)
-        found = beside(peer, material, live, seconds)
+            theirs = peer.ask("torchdistill 0")  # no further step, only the losses of all so far
+        found = beside(peer.facts, theirs, material, live, seconds)
     else:
         seconds = interleaved(turns, options.repeats)
     return {
@@ -262,24 +185,3 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "milliseconds_per_step": {n: round(statistics.median(s) / steps * 1000, 1) for n, s in seconds.items()},
         "versions_here": common.versions("torchvision"),
     }
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, help="python in which torchdistill is installed")
-    parser.add_argument("--student", choices=("resnet18", "mobilenet_v3_small"), default="resnet18")
-    parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--repeats", type=int, default=12, help="turns that are counted")
-    parser.add_argument("--steps", type=int, default=3, help="steps of a turn")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory-format", choices=tuple(common.LAYOUTS), default="nchw", help="of both sides")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        found = measure(options, Path(folder))
-    settings = {key: value for key, value in vars(options).items() if key != "peer"}
-    print(json.dumps({**found, "settings": settings | {"batch": BATCH, "teacher": TEACHER}}))
-
-
-if __name__ == "__main__":
-    main()

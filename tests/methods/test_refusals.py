@@ -1,0 +1,111 @@
+"""What may not be combined is refused before anything is trained, and by the reason."""
+
+import itertools
+
+import pytest
+import torch
+
+from fibrokd.config import parse_config
+from fibrokd.data.prepared import Prepared
+from fibrokd.errors import ConfigError
+from fibrokd.methods import METHODS
+from fibrokd.pipeline import distill
+from fibrokd.training.carry_out import carry_out
+from fibrokd.training.signals import TeacherSignal
+from tests.methods.arrangements import ARRANGEMENTS
+from tests.methods.tiny import configuration, workshop
+from tests.training.test_objective import K
+
+ALONE = [kind for kind, spec in METHODS.items() if spec.teachers[1] == 0]
+TAUGHT = [kind for kind, spec in METHODS.items() if spec.needs_teacher]
+STRUCTURAL = {"kd_explainer": "levels", "vam": "block_size", "kddp": "l1", "qdnn_gslr": "bits"}
+STRUCTURAL |= {"graft_multi_teacher": "block_share"}
+"""Methods whose student is of another structure while it learns, and a setting that makes this structure."""
+
+
+class Telling:
+    """A source that tells logits and claims whatever a test wants."""
+
+    reach = None
+
+    def __init__(self, caps):
+        self.caps = frozenset(caps)
+
+    def signal(self, batch, needs=frozenset()):
+        return TeacherSignal(torch.zeros(len(batch), K))
+
+    def with_thinning(self, thinning):
+        return self
+
+
+def _arranged(kind, prepared, **changes):
+    how = ARRANGEMENTS.get(kind, {})
+    settings = {name: how[name] for name in ("views", "selection", "supervised") if name in how}
+    return configuration(
+        prepared,
+        {"kind": kind, **how.get("method", {})},
+        backbone=how.get("student", "tiny"),
+        train=dict(how.get("train", {})),
+        **{**settings, **changes},
+    )
+
+
+@pytest.mark.parametrize("source", ["book", "teacher"])
+@pytest.mark.parametrize("kind", ALONE)
+def test_a_method_whose_teachers_change_or_do_not_exist_takes_neither_book_nor_teacher(
+    prepared, tmp_path, kind, source
+):
+    config = _arranged(kind, prepared, **{source: str(tmp_path / "given")})
+    with pytest.raises(ConfigError, match=f"'{kind}' needs no of `book` and `teacher`, found"):
+        distill.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "caps"),
+    [(kind, set()) for kind in TAUGHT if kind != "graft_multi_teacher"]
+    + [(kind, {"logits"}) for kind in TAUGHT if METHODS[kind].needs - {"logits"}],
+)
+def test_a_teacher_that_cannot_give_what_is_asked_for_is_refused_by_the_name_of_what_is_missing(
+    prepared, tmp_path, kind, caps
+):
+    missing = sorted(METHODS[kind].needs - caps)
+    data, config = Prepared.open(prepared), _arranged(kind, prepared)
+    shop = workshop(data, config, [Telling(caps)])
+    with pytest.raises(ConfigError, match=f"a teacher that gives {', '.join(missing)}, found Telling"):
+        carry_out(tmp_path, data, shop.images, METHODS[kind].plan(config.method, shop))
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_grafts_needs_a_network_to_graft_on(prepared):
+    config = _arranged("graft_multi_teacher", prepared)
+    shop = workshop(Prepared.open(prepared), config, [Telling({"logits"})])
+    with pytest.raises(ConfigError, match="answer online, found a book"):
+        next(METHODS["graft_multi_teacher"].plan(config.method, shop))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TAUGHT if not METHODS[kind].subsets])
+def test_a_student_of_some_stages_is_not_compared_stage_by_stage_with_a_teacher_of_all(prepared, tmp_path, kind):
+    config = _arranged(kind, prepared, teacher=str(tmp_path / "given"), selection={"stages": ["F1", "F3"]})
+    with pytest.raises(ConfigError, match=f"'{kind}' compares stage by stage"):
+        distill.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("kind", "other"), list(itertools.permutations(STRUCTURAL, 2)))
+def test_a_student_has_one_structure(kind, other):
+    """A run names one method, and no method takes a setting that makes another's structure."""
+    setting = STRUCTURAL[other]
+    value = METHODS[other].config().as_json()[setting]
+    with pytest.raises(ConfigError, match=setting):
+        parse_config({"method": {"kind": kind, setting: value}}, distill.StudentPlan)
+    with pytest.raises(ConfigError, match="method"):
+        parse_config({"method": [{"kind": kind}, {"kind": other}]}, distill.StudentPlan)
+
+
+@pytest.mark.parametrize("kind", ALONE)
+def test_there_is_no_noise_where_no_teacher_is_given(prepared, tmp_path, kind):
+    config = _arranged(kind, prepared, teacher_noise={"share": 0.3})
+    with pytest.raises(ConfigError, match="for `teacher_noise` to mislead, found none"):
+        distill.run(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
