@@ -96,7 +96,8 @@ def _results(kind: str, study: Mapping[str, Any] | None) -> str:
 
 def _result(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     figures = ", ".join(f"{title} {_figure(row['metrics'][name]['value'])}" for name, title in _COMPARED)
-    where = f"{row['backbone']}, {100 * row['fraction']:g} % of the patients, {len(row['seeds'])} seeds"
+    seeds = f"{len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else "one seed"
+    where = f"{row['backbone']}, {100 * row['fraction']:g} % of the patients, {seeds}"
     return f"{figures} ({where}){_against(row, study)}"
 
 
