@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import time
 from collections.abc import Sequence
@@ -34,6 +33,7 @@ from benchmarks.duplicates_material import ALTERATIONS, Material, make_material,
 from fibrokd.data.fan import find_fan
 from fibrokd.data.fingerprint import fingerprint
 from fibrokd.integrity.near_duplicates import NearConfig, near_links
+from fibrokd.memory import peak_mb
 
 KINDS = tuple(ALTERATIONS)
 PEER_PICTURES = 10_000
@@ -55,7 +55,7 @@ def search(material: Material, count: int, config: NearConfig) -> dict[str, Any]
         "images": len(planted.kind),
         "seconds": round(seconds, 2),
         "cpu_seconds": round(cpu, 2),
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_mb": round(peak_mb()),
         **judged(ends, planted.patient, planted.kind),
     }
 

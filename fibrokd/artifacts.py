@@ -12,7 +12,6 @@ import fcntl
 import importlib.metadata
 import os
 import platform
-import resource
 import subprocess
 import time
 import weakref
@@ -23,6 +22,7 @@ from typing import Any
 
 from fibrokd.errors import ArtifactError, BusyError
 from fibrokd.files import TEMPORARY, digest_file, digest_json, read_json, write_json
+from fibrokd.memory import peak_mb, peak_of_children_mb
 
 RECORD = "record.json"
 _VERSIONED = ("fibrokd", "numpy", "scipy", "pillow", "pydicom", "scikit-learn", "torch", "timm", "onnxruntime")
@@ -266,8 +266,8 @@ def _surroundings() -> dict[str, Any]:
     for name in _VERSIONED:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"versions": versions, "peak_memory_mb": round(peak / 1024), "commit": _commit()}
+    peak = max(peak_mb(), peak_of_children_mb())
+    return {"versions": versions, "peak_memory_mb": round(peak), "commit": _commit()}
 
 
 def _commit() -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from scipy.special import softmax
 
 from benchmarks.peers.pictures import Pictures
@@ -26,6 +27,8 @@ from fibrokd.stages import METAVIR
 
 METRIC = METRICS["balanced_accuracy"]
 CHANCE = 1 / len(METAVIR)
+MIN_TRAININGS = 3
+"""Fewer differences between trainings get no interval."""
 
 
 def resampled(name: str, logits: Sequence[Sequence[float]] | np.ndarray, test: Pictures) -> Bootstrap:
@@ -61,6 +64,30 @@ def all_same(differences: Sequence[dict[str, Any]]) -> bool | None:
     """Return whether every student is the same within its interval; None where one of them cannot be told."""
     verdicts = [found["same"] for found in differences]
     return None if None in verdicts or not verdicts else all(verdicts)
+
+
+def over_trainings(differences: Sequence[float]) -> dict[str, Any]:
+    """Return the mean difference of two programs with Student's t interval over trainings.
+
+    Resampled patients tell how far *these* networks differ. Whether the *programs* do is told by how much trainings of
+    one and the same program would, so here every pair of students is one observation and the test patients are fixed.
+
+    Args:
+        differences: Ours − theirs, one per pair of students that started from the same weights.
+
+    Returns:
+        Value, 95 % interval, number of trainings, their standard deviation; ``same``: whether 0 lies in the interval.
+        Interval and ``same`` are None from fewer than :data:`MIN_TRAININGS`.
+    """
+    values = np.asarray(differences, np.float64)
+    found: dict[str, Any] = {"value": round(float(values.mean()), 4), "trainings": len(values)}
+    if len(values) < MIN_TRAININGS:
+        return {**found, "deviation": None, "low": None, "high": None, "same": None}
+    deviation = float(values.std(ddof=1))
+    reach = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / len(values) ** 0.5
+    low, high = float(values.mean()) - reach, float(values.mean()) + reach
+    bounds = {"deviation": round(deviation, 4), "low": round(low, 4), "high": round(high, 4)}
+    return {**found, **bounds, "same": low <= 0 <= high}
 
 
 def _same(found: Interval) -> bool | None:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.accuracy import CHANCE, accuracy, all_same, difference, resampled
+from benchmarks.peers.accuracy import CHANCE, accuracy, all_same, difference, over_trainings, resampled
 from benchmarks.peers.material import NO_MIXUP, pictures, write_material
 from benchmarks.peers.pictures import Pictures
 from benchmarks.peers.process import Process, open_peer
@@ -153,6 +153,7 @@ def scores(answers: Mapping[str, Sequence[Mapping[str, Any]]], teacher: np.ndarr
     balanced = {side: [accuracy(sample) for sample in of] for side, of in samples.items()}
     return {
         "same_within_interval": all_same(differences),
+        "mean_difference": over_trainings([found["value"] for found in differences]) if differences else None,
         "difference": differences,
         "balanced_accuracy": balanced,
         "above_chance": {

@@ -224,7 +224,9 @@ def _inputs(config: PrepareConfig, found: Found, digests: Mapping[str, str]) -> 
 def _refuse_none(found: Found, config: PrepareConfig, out: Path) -> None:
     """Refuse a collection without one stage, and leave behind which files and rows it has."""
     begin(out, STEP, config.identity(), _inputs(config, found, {}), replaceable=(SHARDS, *EVIDENCE))
-    with Evidence(out, found, tuple(_unlabelled(found))).explaining():
+    evidence = Evidence(out, found, tuple(_unlabelled(found)))
+    evidence.write()
+    with evidence.explaining(left_out=False):
         refuse_none(config.data, found)
 
 
@@ -257,8 +259,12 @@ def _checked(
     unlabelled = _unlabelled(found)
     refusals = (*(refusal for shard in shards for refusal in shard.refusals), *unlabelled)
     scale = config.data.stages.scale()
-    with Evidence(out, found, refusals).explaining():
-        intake, near, groups = _group(take_in(shards, unlabelled), config, out)
+    evidence = Evidence(out, found, refusals)
+    evidence.write()
+    with evidence.explaining(left_out=False):
+        taken = take_in(shards, unlabelled)
+    with evidence.explaining():
+        intake, near, groups = _group(taken, config, out)
         check_manifest(intake.table, scale)
         if not config.accept_distrusted_keys:
             refuse_unnaming(list(intake.table["patient"]), list(intake.table["study"]))

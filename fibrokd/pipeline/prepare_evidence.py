@@ -45,21 +45,27 @@ class Evidence:
     found: Found
     refusals: tuple[Refusal, ...]
 
+    def write(self) -> None:
+        """Write quarantine.csv and unmatched.csv; what an attempt that stopped has left goes."""
+        for name in EVIDENCE:
+            (self.out / name).unlink(missing_ok=True)
+        write_refusals(self.out, self.refusals, self.found)
+
     @contextmanager
-    def explaining(self) -> Iterator[None]:
+    def explaining(self, left_out: bool = True) -> Iterator[None]:
         """Add to an error how many files had been left out, and where to look up which pictures it means.
+
+        Args:
+            left_out: Tell how many; not where the error itself counts them.
 
         Raises:
             InputError: As inside, with more words.
             SplitError: As inside, with more words.
         """
-        for name in EVIDENCE:
-            (self.out / name).unlink(missing_ok=True)
-        write_refusals(self.out, self.refusals, self.found)
         try:
             yield
         except (InputError, SplitError) as error:
-            error.problem += self._left_out()
+            error.problem += self._left_out() if left_out else ""
             written = [f"{name} ({says})" for name, says in EVIDENCE.items() if (self.out / name).exists()]
             error.todo += f" Look them up in {self.out}: {'; '.join(written)}."
             raise

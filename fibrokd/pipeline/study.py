@@ -2,13 +2,14 @@
 
 Cells are trained one after the other; whatever is finished stays, wherever the study is stopped, and a cell that fails
 does not keep the others from being trained. Several processes may work on one OUT: a cell that another one holds is
-left to it. Wiring only: see ``study_plan`` for what is compared, ``study_cell`` for how one is trained,
-:mod:`fibrokd.evaluation.study` for the numbers.
+left to it, and one whose teacher or book another one makes comes later. Wiring only: see ``study_plan`` for what is
+compared, ``study_cell`` for how one is trained, :mod:`fibrokd.evaluation.study` for the numbers.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fibrokd.evaluation.figures import scatter_svg
 from fibrokd.evaluation.study_document import TEACHER, study_document
 from fibrokd.evaluation.study_table import study_markdown
 from fibrokd.files import write_json, write_text
-from fibrokd.pipeline.study_bench import Bench
+from fibrokd.pipeline.study_bench import Bench, SharedBusyError
 from fibrokd.pipeline.study_cell import finished, train_cell
 from fibrokd.pipeline.study_failures import failed, failures, forget_failure, note_failure, refuse_failures
 from fibrokd.pipeline.study_grid import Cell, cells
@@ -28,6 +29,9 @@ from fibrokd.pipeline.study_results import is_kept, read_trial, take_over
 from fibrokd.pipeline.study_teachers import keep_teacher, teacher_identity, teachers_of
 from fibrokd.progress import say
 from fibrokd.training.produce import refuse_unfit
+
+WAIT_SECONDS = 20.0
+"""Before cells are tried again, where all that are left need what another process makes."""
 
 
 def run(config: StudyConfig, out: Path) -> dict[str, Any]:
@@ -66,32 +70,48 @@ def run(config: StudyConfig, out: Path) -> dict[str, Any]:
 
 def _train(bench: Bench, plan: Sequence[Cell]) -> None:
     started = time.monotonic()
-    left = [cell for cell in plan if not finished(bench, cell)]
+    left = deque(cell for cell in plan if not finished(bench, cell))
     say(f"study: {len(plan) - len(left)} of {len(plan)} cells are done")
     spent: list[float] = []
-    for cell in left:
+    put_off: deque[Cell] = deque()  # what they need is in the making elsewhere
+    while left or put_off:
         minutes = (time.monotonic() - started) / 60
         if bench.config.minutes is not None and minutes > bench.config.minutes:
             say(f"study: stopped after {minutes:.0f} minutes, as asked")
             return
+        if not left:
+            time.sleep(WAIT_SECONDS)
+            left, put_off = put_off, left
+        cell = left.popleft()
         if finished(bench, cell):  # by another process meanwhile
             continue
         if failed(bench, cell) and not bench.config.retry_failed:
             say(f"── {cell.name} failed before; --retry-failed tries it again")
             continue
         begun = time.monotonic()
-        say(f"── {cell.name}")
-        if not _tried(bench, cell):
+        try:
+            worked = _tried(bench, cell)
+        except SharedBusyError:
+            put_off.append(cell)
             continue
-        spent.append(time.monotonic() - begun)
-        remaining = sum(not finished(bench, other) for other in plan)
-        say(f"study: {remaining} cells left, about {remaining * sum(spent) / len(spent) / 60:.0f} minutes")
+        if worked:
+            spent.append(time.monotonic() - begun)
+            remaining = sum(not finished(bench, other) for other in plan)
+            say(f"study: {remaining} cells left, about {remaining * sum(spent) / len(spent) / 60:.0f} minutes")
 
 
 def _tried(bench: Bench, cell: Cell) -> bool:
-    """Train a cell, and return whether that worked."""
+    """Train a cell, and return whether that worked.
+
+    Raises:
+        SharedBusyError: What it needs is being made by another process.
+    """
+    say(f"── {cell.name}")
     try:
         train_cell(bench, cell)
+    except SharedBusyError:
+        say("  put off: another process makes what it needs")
+        raise
     except BusyError:
         say("  another process trains it")
         return False

@@ -6,7 +6,6 @@ configuration; what another configuration made is left alone, and the name gets 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +20,13 @@ from fibrokd.methods import METHODS
 from fibrokd.pipeline import teach, write_book
 from fibrokd.pipeline.study_grid import Cell, teacher_selection
 from fibrokd.pipeline.study_plan import StudyConfig
-from fibrokd.progress import say
 from fibrokd.training.book import BookConfig
 from fibrokd.training.dropout import Thinning
 from fibrokd.training.signals import LOGITS
 
-_WAIT_SECONDS = 5.0
+
+class SharedBusyError(BusyError):
+    """Another process makes a teacher or a book that a cell needs."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Bench:
         return self.config.shared or self.out
 
     def teacher(self, name: str, selection: Selection) -> Path:
-        """Train a teacher on a share of the patients, unless that was done; waits for another process that does."""
+        """Train a teacher on a share of the patients, unless that was done."""
         config = self._teaching(name, selection)
         return self._made(lambda: self.teacher_folder(name, selection), lambda folder: teach.run(config, folder))
 
@@ -111,8 +111,11 @@ class Bench:
         return self.teacher(name, cell.plan.selection) if cell.online else self.book(name, cell)
 
     def _made(self, place: Callable[[], Path], make: Callable[[Path], Record]) -> Path:
-        """Make what is shared, and wait while another process makes it: it is made once."""
-        told = False
+        """Make what is shared: once, by whichever process needs it first.
+
+        Raises:
+            SharedBusyError: Another process makes it.
+        """
         while True:
             folder = place()
             if folder in self.broken:
@@ -120,11 +123,8 @@ class Bench:
             try:
                 make(folder)
                 return folder
-            except BusyError:
-                if not told:
-                    say("  waiting for another process that makes what this cell needs")
-                    told = True
-                time.sleep(_WAIT_SECONDS)
+            except BusyError as error:
+                raise SharedBusyError(error.problem, error.todo) from error
             except FibroKDError as error:
                 # Another study may have taken the name meanwhile.
                 if isinstance(error, ArtifactError) and place() != folder:

@@ -11,7 +11,6 @@ included. Of several processes the first one's work is written.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import torch
 from torch import nn
 
 from fibrokd.files import read_json, write_json
+from fibrokd.memory import peak_mb
 from fibrokd.training.runtime import accelerator
 from fibrokd.training.teachers import LiveTeacher, TeacherSource
 
@@ -55,7 +55,7 @@ def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSourc
     if accelerator().is_main_process:
         _begin(folder / COST)
     answered, everywhere = sum(t.forwards for t in live), LiveTeacher.everywhere
-    memory, started = _process_peak(), time.perf_counter()
+    memory, started = round(peak_mb(), 1), time.perf_counter()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -69,7 +69,7 @@ def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSourc
             "own_teacher_forwards": LiveTeacher.everywhere - everywhere - given,
         }
         held = {
-            "peak_memory_mb": _process_peak(),
+            "peak_memory_mb": round(peak_mb(), 1),
             "peak_memory_before_mb": memory,
             "peak_device_memory_mb": _device_peak(device),
             "teacher_weights_mb": round(sum(_bytes(t.network) for t in live) / _MEGABYTE, 3),
@@ -136,11 +136,6 @@ def _add(file: Path, spent: Mapping[str, float | int], held: Mapping[str, float 
     total = {name: round(before[name] + value, 3) for name, value in spent.items() if name in before}
     most = {name: max(before.get(name, 0), value) for name, value in held.items()}
     write_json(file, before | total | most)
-
-
-def _process_peak() -> float:
-    """Peak memory of this process so far, MB."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
 def _device_peak(device: torch.device) -> float:

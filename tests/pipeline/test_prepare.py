@@ -212,6 +212,7 @@ def test_where_no_file_is_usable_the_reasons_are_on_disk(tmp_path):
         run(config(tmp_path / "images"), tmp_path / "out")
     assert "quarantine.csv" in refusal.value.todo
     assert "groups.csv" not in refusal.value.todo
+    assert "left out" not in refusal.value.problem  # they have been counted
     assert list(read_table(tmp_path / "out" / "quarantine.csv")["path"]) == ["F0/a.png"]
 
 

@@ -12,7 +12,7 @@ from fibrokd.errors import ArtifactError, BusyError, TrainingError
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import read_json
 from fibrokd.pipeline import study, study_bench, teach, write_book
-from fibrokd.pipeline.study_bench import Bench
+from fibrokd.pipeline.study_bench import Bench, SharedBusyError
 from fibrokd.pipeline.study_grid import cells
 from fibrokd.pipeline.study_results import keep
 from fibrokd.training.dropout import Thinning
@@ -111,6 +111,39 @@ def test_a_cell_that_another_process_holds_has_not_failed(prepared, tmp_path, tr
     trainer.failing = {"kd": BusyError("held", "wait")}
     document = study.run(settings(prepared), tmp_path)
     assert document["cells"] == {"finished": 4, "planned": 6, "failed": 0}
+
+
+def test_a_cell_whose_book_another_process_makes_comes_after_the_others(prepared, tmp_path, trainer, monkeypatch):
+    waits = []
+
+    def wait(seconds):
+        waits.append(list(trainer.tried))
+        if len(waits) == 2:
+            trainer.failing = {}  # the other process has made it
+
+    monkeypatch.setattr(study.time, "sleep", wait)
+    trainer.failing = {"kd": SharedBusyError("held", "wait")}
+    document = study.run(settings(prepared), tmp_path)
+    assert document["cells"] == {"finished": 6, "planned": 6, "failed": 0}
+    one, other = "kd-tiny-f1-s0", "kd-tiny-f1-s1"
+    assert len(waits[0]) == 6
+    assert waits[1][6:] == trainer.tried[8:] == [one, other]
+
+
+def test_what_is_shared_is_made_by_one_process(prepared, tmp_path, monkeypatch):
+    bench = Bench(settings(prepared), Prepared.open(prepared), tmp_path)
+    at_work = []
+
+    def train(config, folder):
+        settings = config.model_dump(mode="json", exclude={"prepared", "weights"})
+        at_work.append(begin(folder, "teach", settings, {"prepared": bench.prepared.record.digest}))
+
+    monkeypatch.setattr(teach, "run", train)
+    folder = bench.teacher("teacher", Selection())
+    with pytest.raises(SharedBusyError, match="nobody else"):
+        bench.teacher("teacher", Selection())
+    at_work.clear()  # the other process ends, and its lock with it
+    assert bench.teacher("teacher", Selection()) == folder
 
 
 def test_where_nothing_but_failures_is_there_they_are_named(prepared, tmp_path, trainer):

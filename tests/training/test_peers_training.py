@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from benchmarks.peers import command, training
-from benchmarks.peers.accuracy import difference, resampled
+from benchmarks.peers.accuracy import difference, over_trainings, resampled
 from benchmarks.peers.common import BATCH_NORM_MOMENTUM, MATERIAL, fresh, weights_digest
 from benchmarks.peers.here import Here
 from benchmarks.peers.material import NO_MIXUP, dropout_seeds, pictures, write_material
@@ -182,6 +183,22 @@ def test_students_are_the_same_where_the_interval_holds_zero() -> None:
     assert worse["same"] is False
     assert worse["high"] < 0
     assert difference(good, good)["same"] is True
+
+
+def test_the_difference_of_two_programs_is_that_over_trainings() -> None:
+    differences = [0.03, -0.05, 0.01, 0.02, -0.02]
+    found, reference = over_trainings(differences), stats.ttest_1samp(differences, 0.0)
+    bounds = reference.confidence_interval(0.95)
+    assert found["value"] == pytest.approx(np.mean(differences), abs=1e-4)
+    assert [found["low"], found["high"]] == pytest.approx([bounds.low, bounds.high], abs=1e-4)
+    assert found["same"] is True
+    assert over_trainings([value + 0.1 for value in differences])["same"] is False
+
+
+def test_two_trainings_tell_nothing_of_programs() -> None:
+    found = over_trainings([0.1, 0.1])
+    assert found["value"] == 0.1
+    assert (found["low"], found["high"], found["same"]) == (None, None, None)
 
 
 def test_too_few_patients_tell_nothing() -> None:
