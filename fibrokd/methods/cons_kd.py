@@ -24,23 +24,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import Field, field_validator
+from scipy.special import rel_entr
 from torch import Tensor, nn
 
 from fibrokd.training.companion import Companion, EpochEnd
 from fibrokd.training.dataset import Batch
 from fibrokd.training.dropout import ensure_dropout, known_taps, noisy
+from fibrokd.training.findings import Validation
 from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
 from fibrokd.training.mixture import Distillation, MixtureConfig
 from fibrokd.training.networks import Outputs
 from fibrokd.training.objective import Moment, Term
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.teachers import evaluating
+
+PASSES = 16
+"""Noisy passes over the validation images, from which the gap between training and inference is read."""
 
 
 class ConsKdConfig(MixtureConfig):
@@ -109,7 +114,7 @@ def symmetric_kl(first: Float[Tensor, "B K"], second: Float[Tensor, "B K"]) -> F
 
 
 class Disagreement(Companion):
-    """Counts, after every epoch, how often dropout changes the student's answer to a training image.
+    """Counts how often dropout changes the student's answer: to training images after every epoch, then to others.
 
     Args:
         images: How many images are asked about.
@@ -137,6 +142,18 @@ class Disagreement(Companion):
                     changed += int((end.network(images).logits.argmax(1) != plain).sum())
                 seen += len(batch)
         return {"dropout_disagreement": changed / seen} if seen else {}
+
+    def report(self, network: nn.Module, validation: Validation) -> Mapping[str, Any]:
+        """Return the gap between training and inference on the validation images, means over :data:`PASSES` passes.
+
+        ``dropout_disagreement`` is the share of answers that dropout changes, ``dropout_divergence`` the divergence
+        KL(plain ‖ noisy), nats.
+        """
+        plain, told = validation.probabilities(network), validation.noisy_probabilities(network, PASSES)
+        changed = told.argmax(axis=2) != plain.argmax(axis=1)
+        divergence = rel_entr(plain, told).sum(axis=2)
+        means = {"dropout_disagreement": changed.mean(), "dropout_divergence": divergence.mean()}
+        return {"validation": {"passes": PASSES, **{name: float(value) for name, value in means.items()}}}
 
 
 def _plan(config: ConsKdConfig, shop: Workshop) -> Iterator[Phase]:

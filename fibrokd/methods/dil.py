@@ -105,10 +105,11 @@ class Listener(Companion):
 
     Args:
         assistants: Who teaches in the phase: they are reported on with the student.
+        rounds: What is known of every round so far, reported as it is.
     """
 
-    def __init__(self, assistants: Sequence[nn.Module] = ()) -> None:
-        self.assistants = tuple(assistants)
+    def __init__(self, assistants: Sequence[nn.Module] = (), rounds: Sequence[Mapping[str, Any]] = ()) -> None:
+        self.assistants, self.rounds = tuple(assistants), rounds
         self.heard: list[float] = []
 
     def phase(
@@ -139,7 +140,8 @@ class Listener(Companion):
     def report(self, network: nn.Module, validation: Validation) -> Mapping[str, Any]:
         """Return how the student, each assistant as it taught last, and their mean answers do on validation images.
 
-        Both ensembles cost as many passes as they have members; what is deployed is the student alone.
+        Both ensembles cost as many passes as they have members; what is deployed is the student alone. ``rounds`` holds
+        the validation macro-F1 of the student after every round, and of the assistants that taught it there.
         """
         student, *others = (validation.probabilities(one) for one in (network, *self.assistants))
         return {
@@ -148,7 +150,8 @@ class Listener(Companion):
                 "assistants": [validation.scores(answers) for answers in others],
                 "ensemble_of_assistants": validation.scores(np.mean(others, axis=0)),
                 "ensemble_of_all": validation.scores(np.mean([student, *others], axis=0)),
-            }
+            },
+            "rounds": [dict(one) for one in self.rounds],
         }
 
 
@@ -172,12 +175,14 @@ def _plan(config: DilConfig, shop: Workshop) -> Iterator[Phase]:
         listener, train = Listener(), shop.budget(config.init_share)
         yield listener.phase(f"init_{k}", assistant, alone, None, train)
         scores.append(listener.score(train))
-    epochs = shop.train.epochs
+    epochs, rounds = shop.train.epochs, list[dict[str, Any]]()
     for turn in range(1, config.rounds + 1):
         length = turn * epochs // config.rounds - (turn - 1) * epochs // config.rounds
         ensemble = Ensemble([shop.frozen(assistant) for assistant in assistants])
-        listener, train = Listener(assistants), shop.budget(epochs=length)
+        listener, train = Listener(assistants, rounds), shop.budget(epochs=length)
+        rounds.append({"assistants_macro_f1": list(scores)})
         yield listener.phase(f"teach_{turn}", student, taught, ensemble, train)
+        rounds[-1]["student_macro_f1"] = listener.score(train)
         if turn == config.rounds or not is_open(config, listener.score(train), scores):
             continue
         for k, assistant in enumerate(assistants):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -15,6 +17,7 @@ from fibrokd.pipeline import distill
 from fibrokd.training.companion import EpochEnd
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.dropout import ensure_dropout
+from fibrokd.training.findings import Validation
 from fibrokd.training.networks import build
 from fibrokd.training.runtime import Runtime
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
@@ -139,6 +142,29 @@ def test_disagreement_is_counted_without_a_trace(prepared):
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
     assert network.training
+
+
+def test_the_card_says_how_far_inference_is_from_training(prepared):
+    validation = Validation(Prepared.open(prepared), Runtime("fp32", "nchw"), CPU)
+    network = build("tiny", K, False, None, 0).eval()
+    said = [Disagreement(0, 8, 0).report(network, validation)["validation"]]
+    for rate in (0.2, 0.8):
+        ensure_dropout(network, rate, ("s16", "s32"))
+        said.append(Disagreement(0, 8, 0).report(network, validation)["validation"])
+    assert said[0] == {
+        "passes": 16,
+        "dropout_disagreement": 0.0,
+        "dropout_divergence": pytest.approx(0.0, abs=1e-9),
+    }
+    assert 0 < said[1]["dropout_divergence"] < said[2]["dropout_divergence"]
+    plain, told = validation.probabilities(network), validation.noisy_probabilities(network, 16)
+    by_hand = [
+        sum(p * math.log(p / q) for p, q in zip(plain[i], noisy[i], strict=True))
+        for noisy in told
+        for i in range(len(plain))
+    ]
+    assert said[2]["dropout_divergence"] == pytest.approx(np.mean(by_hand))
+    assert said[2]["dropout_disagreement"] == np.mean([noisy.argmax(1) != plain.argmax(1) for noisy in told])
 
 
 def test_without_a_teacher_it_says_what_is_missing(passes):

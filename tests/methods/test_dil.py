@@ -223,6 +223,13 @@ def test_the_card_says_how_student_assistants_and_ensembles_do_on_validation_ima
     parts = [*found["assistants"], found["student"], found["ensemble_of_assistants"], found["ensemble_of_all"]]
     assert [part["log_loss"] for part in parts] == pytest.approx(wanted, rel=1e-5)
     assert found["student"]["macro_f1"] == card["validation"]["macro_f1"]
+    rounds = card["method_facts"]["rounds"]
+    assert [len(one["assistants_macro_f1"]) for one in rounds] == [2, 2]
+    assert rounds[-1]["student_macro_f1"] == found["student"]["macro_f1"]
+    assert rounds[-1]["assistants_macro_f1"] == [part["macro_f1"] for part in found["assistants"]]
+    (taught,) = (tmp_path / "phases").glob("*teach_1")
+    lines = (taught / "metrics.jsonl").read_text().splitlines()
+    assert rounds[0]["student_macro_f1"] == json.loads(lines[-1])["val_macro_f1"]
 
 
 def test_more_rounds_than_epochs_are_refused(prepared):
