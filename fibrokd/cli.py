@@ -179,6 +179,21 @@ def study(
 
 
 @cli.command()
+def claims(
+    config: Annotated[
+        Path, typer.Argument(help="YAML file with the register, such as configs/study/claims.yaml.", show_default=False)
+    ],
+    studies: Annotated[Path, typer.Option(help="Folder with one folder of results per study.")] = Path("docs/study"),
+) -> None:
+    """Judge registered claims about methods by finished studies, and print the page docs/claims.md."""
+    from fibrokd.config import load_config
+    from fibrokd.evaluation.claims import ClaimsConfig
+    from fibrokd.pipeline import claims as command
+
+    print(command.run(load_config(config, ClaimsConfig), studies))
+
+
+@cli.command()
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/methods.md.")] = False,

@@ -35,6 +35,9 @@ C = TypeVar("C", bound=Config)
 def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
     """Read a YAML file into ``kind``, after applying ``a.b=value`` overrides.
 
+    A file may name another one as ``base``, by its path from there: sections that it does not hold itself are then
+    those of the base, whole.
+
     Args:
         path: YAML file; an empty file means all defaults.
         kind: Configuration class to validate against.
@@ -43,6 +46,13 @@ def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
     Raises:
         ConfigError: The file is missing or not YAML, or keys or values are wrong (all of them are listed).
     """
+    return parse_config(apply_overrides(_read(path), overrides), kind, source=str(path))
+
+
+def _read(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a YAML file and, below its own keys, those of the file that its ``base`` names."""
+    if path.resolve() in readers:
+        raise ConfigError(f"{path} is its own `base`, by way of others.", "Let one of the files stand by itself.")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -58,7 +68,12 @@ def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
         raise ConfigError(
             f"{path} should hold 'key: value' pairs, found a {type(data).__name__}.", "See configs/ for examples."
         )
-    return parse_config(apply_overrides(data, overrides), kind, source=str(path))
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    if not isinstance(base, str):
+        raise ConfigError(f"{path} should name a file as `base`, found {base!r}.", "Write `base: other.yaml`.")
+    return {**_read(path.parent / base, (*readers, path.resolve())), **data}
 
 
 def parse_config(data: Mapping[str, Any], kind: type[C], source: str = "configuration") -> C:

@@ -79,6 +79,26 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, match):
         load_config(path, Outer)
 
 
+def test_a_file_stands_on_its_base_section_by_section(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.yaml").write_text("count: 3\ninner: {names: [a], rate: 0.5}\n")
+    (tmp_path / "deep" / "b.yaml").write_text("base: ../a.yaml\ninner: {names: [b]}\n")
+    (tmp_path / "c.yaml").write_text("base: deep/b.yaml\n")
+    found = load_config(tmp_path / "c.yaml", Outer, ["inner.rate=0.25"])
+    assert found == Outer(count=3, inner=Inner(names=("b",), rate=0.25))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [("base: b.yaml", "own `base`"), ("base: 3", "should name a file"), ("base: no.yaml", "found none")],
+)
+def test_a_base_that_cannot_be_read_is_refused(tmp_path, text, match):
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text("base: a.yaml")
+    with pytest.raises(ConfigError, match=match):
+        load_config(tmp_path / "a.yaml", Outer)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nothing\.yaml"):
         load_config(tmp_path / "nothing.yaml", Outer)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fibrokd.config import load_config
+from fibrokd.evaluation.claims import ClaimsConfig
 from fibrokd.pipeline.assess import AssessConfig
 from fibrokd.pipeline.distill import DistillConfig, StudentPlan
 from fibrokd.pipeline.phantom import PhantomConfig
@@ -28,6 +29,7 @@ KINDS = {
 NAMED = {
     "study/cohort.yaml": PhantomConfig,
     "study/prepare.yaml": PrepareConfig,
+    "study/claims.yaml": ClaimsConfig,
     "steps/teach.yaml": TeachConfig,
     "steps/write_book.yaml": WriteBookConfig,
     "steps/distill.yaml": DistillConfig,
@@ -74,6 +76,19 @@ def test_the_configurations_of_single_steps_lead_from_one_to_the_next():
     assert {item.prepared for item in (book, student, teacher, assess, release)} == {teacher.prepared}
     assert book.teacher == assess.networks["teacher"]
     assert release.student == assess.networks["student_kd"]
+
+
+def test_every_arm_that_a_claim_names_is_one_of_a_study():
+    register = load_config(ROOT / "study" / "claims.yaml", ClaimsConfig)
+    studies = {path.stem: path for path in (ROOT / "study").rglob("*.yaml")}
+    for claim in register.claims.values():
+        for arm in claim.arms:
+            study = load_config(studies[arm.study], StudyConfig)
+            teacher = arm.arm.removeprefix("teacher:")
+            assert arm.arm in study.arms or (teacher != arm.arm and teacher in study.teachers), arm
+            assert arm.fraction in study.fractions, arm
+            assert len(study.seeds) >= register.seeds
+            assert len(study.backbones) == 1 or arm.backbone in study.backbones, arm
 
 
 def test_the_smoke_configurations_are_those_that_tests_run():

@@ -9,8 +9,11 @@ import pytest
 from typer.main import get_command
 
 from fibrokd.cli import cli
+from fibrokd.config import load_config
+from fibrokd.evaluation.claims import ClaimsConfig
 from fibrokd.files import read_json
 from fibrokd.methods import METHODS
+from fibrokd.pipeline import claims
 from fibrokd.pipeline.methods_page import methods_page
 
 ROOT = Path(__file__).parents[1]
@@ -70,3 +73,19 @@ def test_the_page_of_methods_is_what_the_catalogue_says():
     study = ROOT / "docs" / "study" / "medium" / "study.json"
     page = methods_page(METHODS, read_json(study) if study.exists() else None)
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page + "\n"
+
+
+def _register():
+    return load_config(ROOT / "configs" / "study" / "claims.yaml", ClaimsConfig)
+
+
+def test_every_registered_claim_is_on_the_page_of_claims():
+    page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    for name, claim in _register().claims.items():
+        assert f"## {name}\n\n{claim.says} **" in page, name
+
+
+@pytest.mark.slow
+def test_the_page_of_claims_is_what_the_committed_cells_say():
+    page = claims.run(_register(), ROOT / "docs" / "study")
+    assert (ROOT / "docs" / "claims.md").read_text(encoding="utf-8") == page + "\n"

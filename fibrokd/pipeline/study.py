@@ -25,7 +25,7 @@ from fibrokd.pipeline.study_cell import finished, train_cell
 from fibrokd.pipeline.study_failures import failed, failures, forget_failure, note_failure, refuse_failures
 from fibrokd.pipeline.study_grid import Cell, cells
 from fibrokd.pipeline.study_plan import REFERENCES, StudyConfig, teacher_title
-from fibrokd.pipeline.study_results import is_kept, read_trial, take_over
+from fibrokd.pipeline.study_results import RESULTS, is_kept, read_trial, take_over
 from fibrokd.pipeline.study_teachers import keep_teacher, teacher_identity, teachers_of
 from fibrokd.progress import say
 from fibrokd.training.produce import refuse_unfit
@@ -142,8 +142,8 @@ def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
     for name, teacher in teachers_of(done).items():
         keep_teacher(bench, *teacher)  # of cells that were taken over, or trained before teachers were asked
         if is_kept(out, name, teacher_identity(bench, *teacher)):
-            teachers.append(read_trial(out, name, teacher_title(teacher[0], teacher[1].seed)))
-    trials = [read_trial(out, cell.name, cell.arm) for cell in done]
+            teachers.append(read_trial(out / RESULTS, name, teacher_title(teacher[0], teacher[1].seed)))
+    trials = [read_trial(out / RESULTS, cell.name, cell.arm) for cell in done]
     document = study_document(trials, config.declarations(), REFERENCES, config.bootstrap, teachers)
     found = failures(bench, plan)
     counts = {"finished": len(done), "planned": len(plan), "failed": len(found)}

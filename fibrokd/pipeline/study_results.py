@@ -60,20 +60,19 @@ def take_over(folder: Path, out: Path, name: str, identity: str) -> bool:
     return True
 
 
-def read_trial(out: Path, name: str, arm: str) -> Trial:
+def read_trial(folder: Path, name: str, arm: str | None = None) -> Trial:
     """Read a result.
 
     Args:
-        out: Folder of the study.
+        folder: ``results/`` of a study, or a copy of it.
         name: Name of its files.
-        arm: What the tables call it.
+        arm: What the tables call it; None: as the result itself does.
     """
-    facts_path, answers_path = result_paths(out, name)
-    facts = read_json(facts_path)
+    facts, answers_path = read_json(folder / f"{name}.json"), folder / f"{name}.csv.gz"
     scale = StageScale(tuple(facts["scale"]["names"]), tuple(facts["scale"]["cutoffs"]))
     cell = facts["cell"]
     answers = read_answers(answers_path, scale, name)
-    return Trial(arm, cell["backbone"], cell["fraction"], cell["seed"], answers, facts)
+    return Trial(arm or cell["arm"], cell["backbone"], cell["fraction"], cell["seed"], answers, facts)
 
 
 def answers_on_test(network: torch.nn.Module, prepared: Prepared, name: str) -> Predictions:

@@ -1,0 +1,101 @@
+"""docs/claims.md: what became of every registered claim. Formats, and computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fibrokd.evaluation.claims import ArmOf, Claim, ClaimsConfig, Contrast, Finding
+from fibrokd.evaluation.claims_judged import Figure, Judgement
+
+_HEAD = """\
+# Claims of the literature, and whether we could reproduce them
+
+<!-- written by `fibrokd claims`; do not edit -->
+
+{registered}
+
+Each claim was written into the register together with the figures that would show it, and with the bound they must
+pass. *Reproduced*: every contrast lies on the claimed side with a corrected p below {alpha:g}, and every reported
+figure does so for every seed. *Contradicted*: a contrast lies surely on the other side, or a reported figure does for
+every seed. *Not shown*: neither; that is no evidence of absence. *Not tested yet*: fewer than {seeds} trained networks
+of an arm that is needed.
+
+Contrasts are on test images of phantom patients; brackets are {level:g} % intervals over patients, seeds pooled, and
+hold for these trained networks. p-values are two-sided against the bound, and corrected by Holm's procedure for the
+{tested} claims that have any, judged or not. All of it is about small trainings on phantoms: it tells nothing of other
+budgets, other pictures, or the papers' own data.
+"""
+
+
+def claims_markdown(config: ClaimsConfig, judged: Mapping[str, Judgement]) -> str:
+    """Return the page; equal inputs give equal text.
+
+    Args:
+        config: The register.
+        judged: What became of every claim.
+    """
+    head = _HEAD.format(
+        registered=config.registered.strip(),
+        alpha=round(1 - config.level, 10),
+        level=100 * config.level,
+        seeds=config.seeds,
+        tested=sum(bool(claim.contrasts) for claim in config.claims.values()),
+    )
+    rows = ["| claim | of | regime | outcome |", "| --- | --- | --- | --- |"]
+    rows += [
+        f"| {claim.says} | {_kinds(claim)} | {claim.regime} | {judged[name].outcome} |"
+        for name, claim in config.claims.items()
+    ]
+    parts = [head, *rows, ""]
+    for name, claim in config.claims.items():
+        parts += _section(name, claim, judged[name])
+    return "\n".join(parts)
+
+
+def _kinds(claim: Claim) -> str:
+    return ", ".join(f"`{kind}`" for kind in claim.methods)
+
+
+def _section(name: str, claim: Claim, found: Judgement) -> list[str]:
+    corrected = "" if found.p is None or found.missing else f" (corrected p {_p(found.p)})"
+    lines = [f"## {name}", "", f"{claim.says} **{found.outcome.capitalize()}**{corrected}.", ""]
+    lines += [f"{claim.elsewhere.strip()}", ""] if claim.elsewhere else []
+    figures: Sequence[Figure | None] = (*found.contrasts, *found.findings) or [None] * len(_wanted(claim))
+    pairs = zip(_wanted(claim), figures, strict=True)
+    lines += [f"* {_words(wanted)}{_told(figure)}" for wanted, figure in pairs]
+    lines += [f"* Missing: {', '.join(f'`{arm}`' for arm in found.missing)}."] if found.missing else []
+    return [*lines, ""]
+
+
+def _wanted(claim: Claim) -> tuple[Contrast | Finding, ...]:
+    return (*claim.contrasts, *claim.findings)
+
+
+def _words(wanted: Contrast | Finding) -> str:
+    side = f"above {wanted.above:g}" if wanted.above is not None else f"below {wanted.below:g}"
+    if isinstance(wanted, Contrast):
+        what = wanted.metric.replace("_", " ")
+        less = f" − {_side(wanted, wanted.minus)}" if wanted.minus else ""
+        return f"{what}: {_side(wanted, wanted.plus)}{less} {side}"
+    fact = wanted.fact.removeprefix("method_facts.")
+    other = (wanted.less_fact or wanted.fact).removeprefix("method_facts.")
+    less = f" − `{wanted.less or wanted.of}` {other}" if wanted.less or wanted.less_fact else ""
+    return f"`{wanted.of}` {fact}{less} {side}"
+
+
+def _side(contrast: Contrast, arms: Sequence[ArmOf]) -> str:
+    told = [f"`{arm}`" for arm in arms]
+    return told[0] if len(told) == 1 else f"{contrast.combine} of ({', '.join(told)})"
+
+
+def _told(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    seeds = " / ".join(f"{value:+.3f}" for value in figure.by_seed)
+    if figure.p is None:
+        return f": {figure.value:+.3f} (seeds {seeds})"
+    return f": {figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}], p {_p(figure.p)} (seeds {seeds})"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,73 @@
+"""Command ``claims``: judges the register of claims by the finished cells of studies. Wiring only.
+
+Trains nothing: cells are read from folders of results, as a study leaves them in ``results/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fibrokd.errors import ArtifactError, ConfigError
+from fibrokd.evaluation.claims import ArmOf, ClaimsConfig
+from fibrokd.evaluation.claims_judged import TEACHER, judge_claims
+from fibrokd.evaluation.claims_page import claims_markdown
+from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.study import Pool, Trial, pools
+from fibrokd.methods import METHODS
+from fibrokd.pipeline.study_results import read_trial
+
+_TEACHERS = "teacher_"
+
+
+def run(config: ClaimsConfig, studies: Path) -> str:
+    """Return the page about every claim as Markdown.
+
+    Args:
+        config: The register.
+        studies: Folder with one folder of results per study, ``STUDY/CELL.json`` and ``.csv.gz``; a study that is not
+            there has no cells yet.
+
+    Raises:
+        ConfigError: A claim is about a method that does not exist.
+        ArtifactError: There is no such folder, an arm has several students and none is named, or a cell lacks a
+            figure that a claim needs.
+        TableError: Arms of a claim were assessed on different test images.
+    """
+    if not studies.is_dir():
+        raise ArtifactError(f"Expected a folder with results of studies at {studies}, found none.", "Give docs/study.")
+    unknown = sorted({kind for claim in config.claims.values() for kind in claim.methods} - METHODS.keys())
+    if unknown:
+        raise ConfigError(f"Expected kinds of methods, found {', '.join(unknown)}.", "See `fibrokd methods`.")
+    wanted = {arm for claim in config.claims.values() for arm in claim.arms}
+    trials = {
+        study: _read(studies / study, {arm.arm for arm in wanted if arm.study == study}) for study in _names(wanted)
+    }
+    sampling = BootstrapConfig(resamples=config.resamples, level=config.level)
+    found = {arm: _pool(arm, trials[arm.study], sampling) for arm in wanted}
+    return claims_markdown(config, judge_claims(config, {arm: pool for arm, pool in found.items() if pool is not None}))
+
+
+def _names(arms: set[ArmOf]) -> list[str]:
+    return sorted({arm.study for arm in arms})
+
+
+def _read(folder: Path, arms: set[str]) -> list[Trial]:
+    """Read the cells of some arms."""
+    trials = []
+    for answers in sorted(folder.glob("*.csv.gz")):
+        name = answers.name.removesuffix(".csv.gz")
+        arm = TEACHER + name.removeprefix(_TEACHERS).rsplit("-f", 1)[0] if name.startswith(_TEACHERS) else None
+        if (arm or name.split("-")[0]) in arms and (folder / f"{name}.json").is_file():
+            trials.append(read_trial(folder, name, arm))
+    return trials
+
+
+def _pool(arm: ArmOf, trials: list[Trial], sampling: BootstrapConfig) -> Pool | None:
+    own = [trial for trial in trials if trial.arm == arm.arm and trial.fraction == arm.fraction]
+    students = sorted({trial.backbone for trial in own})
+    if arm.backbone is None and len(students) > 1:
+        raise ArtifactError(
+            f"Expected one student for {arm}, found {', '.join(students)}.", "Name it in the register: '… on STUDENT'."
+        )
+    own = [trial for trial in own if arm.backbone in (None, trial.backbone)]
+    return next(iter(pools(own, sampling).values()), None)
