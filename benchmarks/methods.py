@@ -7,7 +7,8 @@ where one will do and else from a live ResNet-50, and every training step is tim
   of every phase ÷ that of the student that learns alone;
 * ``plan``: time of all steps of the plan, assistants and teachers that it trains included ÷ the same.
 
-``ratio`` is the largest ``step`` among methods that read a book. Timings are taken in one process, one
+``ratio`` is the largest ``step`` among methods that read nothing but logits, from a book; ``ratio_books`` that of all
+methods that read one; ``over`` names those above 1.10. Timings are taken in one process, one
 method after the other, and the student alone again after every one: only ratios mean anything. Every student tells all
 stages apart; ``ccd`` shows two views of every image, so that its batch of 32 images has 64 rows.
 
@@ -21,7 +22,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from fibrokd.training.book import Book
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import Batch, TrainingImages
 from fibrokd.training.joint import JointSpec
-from fibrokd.training.method import MethodSpec, Workshop
+from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Workshop
 from fibrokd.training.networks import build
 from fibrokd.training.objective import Moment, SupervisedTerm, class_weights
 from fibrokd.training.runtime import Runtime, RuntimeConfig
@@ -52,6 +53,7 @@ from fibrokd.training.stores import answers
 from fibrokd.training.teachers import LiveTeacher, TeacherSource
 
 BACKBONE = "mobilenetv3_small"
+LIMIT = 1.10
 LEFT_OUT = frozenset(["reversed_kd"])  # its student is the big network: another baseline
 SETTINGS: dict[str, dict[str, Any]] = {
     "defective_kd": {"lowest": 0.0, "highest": 1.0, "teacher_epochs": 1},
@@ -190,10 +192,21 @@ def main() -> None:
             "step": round(clock.step / alone.step, 3),
             "plan": round(clock.plan / alone.plan, 2),
             "from_book": METHODS[kind].cacheable,
+            "logits_alone": METHODS[kind].cacheable and METHODS[kind].needs == LOGITS_ONLY,
         }
         print(json.dumps({kind: found[kind]}), flush=True)
-    cacheable = [entry["step"] for entry in found.values() if entry["from_book"]]
-    print(json.dumps({"ratio": max(cacheable, default=None), "side": arguments.side, "methods": found}))
+    print(json.dumps({**summary(found), "side": arguments.side, "methods": found}))
+
+
+def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the largest ratios; None where no method counts."""
+    books = {kind: entry["step"] for kind, entry in found.items() if entry["from_book"]}
+    logits = {kind: step for kind, step in books.items() if found[kind]["logits_alone"]}
+    return {
+        "ratio": max(logits.values(), default=None),
+        "ratio_books": max(books.values(), default=None),
+        "over": sorted(kind for kind, step in books.items() if step > LIMIT),
+    }
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fibrokd.config import Config
 from fibrokd.errors import TrainingError
 from fibrokd.files import read_json, write_json
+from fibrokd.memory import keep_freed_memory
 
 Precision = Literal["fp32", "bf16"]
 MemoryFormat = Literal["nchw", "channels_last"]
@@ -74,7 +75,11 @@ class Runtime:
 
 @lru_cache(maxsize=1)
 def accelerator() -> Accelerator:
-    """Return the one Accelerator of this process; precision is ours, so its own mixed precision stays off."""
+    """Return the one Accelerator of this process; precision is ours, so its own mixed precision stays off.
+
+    Whoever computes with torch asks for it first, so this is also where the process begins to keep freed memory.
+    """
+    keep_freed_memory()
     return Accelerator(mixed_precision="no")
 
 
