@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 PICTURE_SIDE = 192
@@ -75,7 +75,7 @@ def scatter_svg(points: Mapping[str, Point], across: str, label: str) -> str:
     """Return a chart of numbered points with intervals as SVG text; the legend says which is which.
 
     Args:
-        points: Title → place and vertical bounds.
+        points: Title → place and vertical bounds; the horizontal axis is logarithmic.
         across: Label of the horizontal axis.
         label: Label of the vertical axis.
     """
@@ -96,6 +96,10 @@ def scatter_svg(points: Mapping[str, Point], across: str, label: str) -> str:
                 label=f"{rank + 1} {title}",
             )
             axes.annotate(str(rank + 1), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         axes.set_xlabel(across)
         axes.set_ylabel(label)
         figure.legend(loc="outside right upper", fontsize=8)

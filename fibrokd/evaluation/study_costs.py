@@ -16,6 +16,7 @@ from fibrokd.evaluation.study import Pool
 
 _COLUMNS = {
     "train_seconds": "Training s",
+    "cpu_seconds": "Processor s",
     "other_networks_seconds": "of it other networks s",
     "images_trained": "Images, student",
     "other_networks_images": "Images, other networks",
@@ -27,17 +28,19 @@ _COLUMNS = {
 }
 _LOST_WITH_AN_ATTEMPT = (
     "train_seconds",
+    "cpu_seconds",
     "other_networks_seconds",
     "online_teacher_forwards",
     "own_teacher_forwards",
 )
 COST_WORDS = (
     "Medians over seeds. Training s is all that a cell paid itself, other networks that it trained on the way (an "
-    "earlier self, assistants) included. Images are those that went through training, each once per epoch; answers are "
-    "images that went through a teacher, once for every dropout mask, those on validation images not included. What is "
-    "shared was paid once for all cells that read the book or learn from the teacher, and is in no cell's own seconds. "
-    "≥: an attempt was killed, and what it spent is not in the figure. Not counted: the result was written before this "
-    "was counted."
+    "earlier self, assistants) included; where other work ran on the machine it is longer than it need be. Processor s "
+    "is the time of all threads for the same, over those seeds that counted it. Images are those that went through "
+    "training, each once per epoch; answers are images that went through a teacher, once for every dropout mask, those "
+    "on validation images not included. What is shared was paid once for all cells that read the book or learn from "
+    "the teacher, and is in no cell's own seconds. ≥: an attempt was killed, and what it spent is not in the figure. "
+    "Not counted: the result was written before this was counted."
 )
 
 
@@ -64,6 +67,7 @@ def costs(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
         "deployed_bytes": round(median(f["deployed_bytes"] for f in facts)),
         "latency_ms": median(f["latency_ms"] for f in facts),
         **{name: _median_if_known([one[name] for one in found]) for name in found[0]},
+        "cpu_seconds": _median_of_known([f["cost"].get("cpu_seconds") for f in facts]),
         "book_teacher_forwards": max(one["book_teacher_forwards"] for one in found),
         "teacher_seconds": seconds if len(known) == len(teachers) else None,
         "at_least": at_least,
@@ -141,6 +145,11 @@ def _lost(cost: Mapping[str, Any]) -> bool:
     """Whether an attempt is not in the figures."""
     begun = cost.get("attempts_begun")
     return bool(cost.get("last_attempt_alone")) or (begun is not None and begun > cost["attempts"])
+
+
+def _median_of_known(values: Sequence[float | int | None]) -> float | int | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _median_if_known(values: Sequence[float | int | None]) -> float | int | None:

@@ -158,13 +158,18 @@ def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _picture(document: dict[str, Any]) -> str:
-    """Balanced accuracy against training time, one point per student of the table."""
+    """Balanced accuracy against the cost of training, one point per student that tells all stages apart."""
+    students = [row for row in document["rows"] if not row["arm"].startswith(TEACHER)]
+    most = max(len(row["stages"]) for row in students)
+    shown = [row for row in students if len(row["stages"]) == most]
+    alike = len({(row["backbone"], row["fraction"]) for row in shown}) == 1
+    counted = all(row["cost"]["cpu_seconds"] is not None for row in shown)
+    cost, words = ("cpu_seconds", "Processor time") if counted else ("train_seconds", "Training time")
     points = {}
-    for row in document["rows"]:
+    for row in shown:
         figure = row["metrics"]["balanced_accuracy"]
-        if not row["arm"].startswith(TEACHER):
-            value = figure["value"]
-            bounds = [value if figure[side] is None else figure[side] for side in ("low", "high")]
-            title = f"{row['arm']} {row['backbone']} {100 * row['fraction']:g} %"
-            points[title] = (row["cost"]["train_seconds"], value, *bounds)
-    return scatter_svg(points, "Training time of one cell, seconds", "Balanced accuracy")
+        value = figure["value"]
+        bounds = [value if figure[side] is None else figure[side] for side in ("low", "high")]
+        where = "" if alike else f" {row['backbone']} {100 * row['fraction']:g} %"
+        points[row["arm"] + where] = (row["cost"][cost], value, *bounds)
+    return scatter_svg(points, f"{words} of one cell, seconds", "Balanced accuracy")

@@ -30,7 +30,7 @@ COST = "cost.json"
 BEGUN = "attempts_begun"
 PHASES = "phases"
 
-_SPENT = ("attempts", "wall_seconds", "teacher_forwards", "own_teacher_forwards")
+_SPENT = ("attempts", "wall_seconds", "cpu_seconds", "teacher_forwards", "own_teacher_forwards")
 _MEGABYTE = 1024 * 1024
 
 
@@ -39,7 +39,8 @@ def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSourc
     """Measure the body, and add it to what earlier attempts in the same folder cost.
 
     ``cost.json`` then holds: ``attempts`` that ended by themselves or by an error, and ``attempts_begun``, of which the
-    others were killed: what these spent is lost, so that every sum is then a lower bound; their ``wall_seconds``;
+    others were killed: what these spent is lost, so that every sum is then a lower bound; their ``wall_seconds``, and
+    ``cpu_seconds`` of all threads of the process, which other work on the machine lengthens much less;
     ``peak_memory_mb`` of the process and ``peak_memory_before_mb``, what it was when the work began (of several steps
     in one process, an earlier one may be what made the peak); ``peak_device_memory_mb`` of the work alone, on a GPU,
     else 0; ``teacher_forwards``, images that went through the given teachers, and ``teacher_weights_mb`` that they keep
@@ -55,7 +56,7 @@ def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSourc
     if accelerator().is_main_process:
         _begin(folder / COST)
     answered, everywhere = sum(t.forwards for t in live), LiveTeacher.everywhere
-    memory, started = round(peak_mb(), 1), time.perf_counter()
+    memory, started, busy = round(peak_mb(), 1), time.perf_counter(), time.process_time()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     try:
@@ -65,6 +66,7 @@ def measured(folder: Path, device: torch.device, teachers: Sequence[TeacherSourc
         spent = {
             "attempts": 1,
             "wall_seconds": round(time.perf_counter() - started, 3),
+            "cpu_seconds": round(time.process_time() - busy, 3),
             "teacher_forwards": given,
             "own_teacher_forwards": LiveTeacher.everywhere - everywhere - given,
         }

@@ -58,6 +58,7 @@ def test_attempts_add_up_failed_ones_too(tmp_path):
     assert (first["attempts"], first["teacher_forwards"]) == (1, 3)
     assert (second["attempts"], second["attempts_begun"], second["teacher_forwards"]) == (2, 2, 7)
     assert second["wall_seconds"] > first["wall_seconds"] > 0
+    assert second["cpu_seconds"] > first["cpu_seconds"] > 0
     assert second["peak_memory_mb"] >= second["peak_memory_before_mb"] > 0
     assert second["peak_device_memory_mb"] == 0
     assert second["teacher_weights_mb"] == first["teacher_weights_mb"]
