@@ -7,6 +7,7 @@ import pytest
 from fibrokd.config import load_config
 from fibrokd.evaluation.claims import ClaimsConfig
 from fibrokd.pipeline.assess import AssessConfig
+from fibrokd.pipeline.compare_views import CompareViewsConfig
 from fibrokd.pipeline.distill import DistillConfig, StudentPlan
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
@@ -30,6 +31,7 @@ NAMED = {
     "study/cohort.yaml": PhantomConfig,
     "study/prepare.yaml": PrepareConfig,
     "study/claims.yaml": ClaimsConfig,
+    "study/regimes/views_spread.yaml": CompareViewsConfig,
     "steps/teach.yaml": TeachConfig,
     "steps/write_book.yaml": WriteBookConfig,
     "steps/distill.yaml": DistillConfig,

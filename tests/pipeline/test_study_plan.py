@@ -7,6 +7,7 @@ import pytest
 
 from fibrokd.config import load_config
 from fibrokd.errors import ConfigError
+from fibrokd.pipeline.compare_views import CompareViewsConfig
 from fibrokd.pipeline.study_grid import cells
 from fibrokd.pipeline.study_plan import StudyConfig
 from fibrokd.training.grafting import BLOCKS
@@ -162,3 +163,11 @@ def test_few_shots_give_every_block_two_hundred_steps_and_kd_as_many_in_all():
         blocks, nets = (round(share * graft.train.epochs) for share in (method.block_share, method.net_share))
         assert blocks * steps >= 200
         assert abs(BLOCKS * blocks + (BLOCKS - 1) * nets - kd.train.epochs) <= BLOCKS
+
+
+def test_students_of_the_views_regime_see_what_the_teacher_is_asked_about():
+    study = load_config(STUDIES / "regimes" / "views.yaml", StudyConfig)
+    spread = load_config(STUDIES / "regimes" / "views_spread.yaml", CompareViewsConfig)
+    views = {name.removeprefix("kd_"): study.views_of(name) for name in study.arms}
+    assert views == dict(spread.policies)
+    assert all(policy.joint is None for policy in views.values())
