@@ -7,7 +7,7 @@ DEMO := runs/demo
 STAMP := $(VENV)/.installed
 EXTRAS := train app dicom dev
 
-.PHONY: help setup demo app test test-all check lock format
+.PHONY: help setup demo app test test-all check docs lock format
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -35,6 +35,12 @@ test: $(STAMP) ## Run the test suite (under 6 minutes on 2 cores)
 
 test-all: $(STAMP) ## Run everything: also killed runs, several processes, browser and real-data tests
 	$(BIN)/python -m pytest -q -n 2
+
+docs: $(STAMP) ## Write the pages that are made from the catalogue, the register of claims and committed results
+	$(BIN)/fibrokd methods --markdown --study docs/study/medium/study.json --register configs/study/claims.yaml > docs/methods.md.new
+	mv docs/methods.md.new docs/methods.md
+	$(BIN)/fibrokd claims configs/study/claims.yaml > docs/claims.md.new
+	mv docs/claims.md.new docs/claims.md
 
 check: $(STAMP) ## Lint, types, layers
 	$(BIN)/ruff check .

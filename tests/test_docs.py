@@ -71,7 +71,7 @@ def test_the_changelog_has_an_unreleased_block():
 
 def test_the_page_of_methods_is_what_the_catalogue_says():
     study = ROOT / "docs" / "study" / "medium" / "study.json"
-    page = methods_page(METHODS, read_json(study) if study.exists() else None)
+    page = methods_page(METHODS, read_json(study) if study.exists() else None, _register())
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page + "\n"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fibrokd.evaluation.claims import ClaimsConfig
 from fibrokd.training.method import GRADES, MethodSpec
 
 _NOTATION = """\
@@ -23,12 +24,17 @@ _COMPARED = (
 )
 
 
-def methods_page(methods: Mapping[str, MethodSpec], study: Mapping[str, Any] | None = None) -> str:
+def methods_page(
+    methods: Mapping[str, MethodSpec],
+    study: Mapping[str, Any] | None = None,
+    register: ClaimsConfig | None = None,
+) -> str:
     """Return the page as Markdown; equal inputs give equal text.
 
     Args:
         methods: The catalogue.
         study: Content of study.json whose arms carry the kinds of methods as names; ``None``: no results.
+        register: What is claimed of the methods, with links to claims.md beside this page; ``None``: no links.
     """
     parts = [
         "# Distillation methods",
@@ -46,7 +52,7 @@ def methods_page(methods: Mapping[str, MethodSpec], study: Mapping[str, Any] | N
         "",
     ]
     for spec in methods.values():
-        parts += [*_section(spec, study), ""]
+        parts += [*_section(spec, study, _claims(spec.kind, register)), ""]
     return "\n".join(parts)
 
 
@@ -67,7 +73,7 @@ def _overview(specs: Sequence[MethodSpec]) -> list[str]:
     return lines
 
 
-def _section(spec: MethodSpec, study: Mapping[str, Any] | None) -> list[str]:
+def _section(spec: MethodSpec, study: Mapping[str, Any] | None, claims: str) -> list[str]:
     rows = {
         "Idea": spec.idea,
         "Loss": f"`{spec.formula}`",
@@ -77,6 +83,7 @@ def _section(spec: MethodSpec, study: Mapping[str, Any] | None) -> list[str]:
         "Asks a teacher for": ", ".join(sorted(spec.needs)),
         "Cost": spec.cost,
         "Results": _results(spec.kind, study),
+        "Claims": claims,
     }
     return [
         f"## {spec.kind}",
@@ -85,6 +92,11 @@ def _section(spec: MethodSpec, study: Mapping[str, Any] | None) -> list[str]:
         "",
         *(f"* {head}: {text}" for head, text in rows.items() if text),
     ]
+
+
+def _claims(kind: str, register: ClaimsConfig | None) -> str:
+    claims = register.claims if register is not None else {}
+    return "; ".join(f"[{claim.says}](claims.md#{name})" for name, claim in claims.items() if kind in claim.methods)
 
 
 def _results(kind: str, study: Mapping[str, Any] | None) -> str:
