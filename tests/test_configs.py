@@ -31,7 +31,7 @@ NAMED = {
     "study/cohort.yaml": PhantomConfig,
     "study/prepare.yaml": PrepareConfig,
     "study/claims.yaml": ClaimsConfig,
-    "study/regimes/views_spread.yaml": CompareViewsConfig,
+    "study/views_spread.yaml": CompareViewsConfig,
     "steps/teach.yaml": TeachConfig,
     "steps/write_book.yaml": WriteBookConfig,
     "steps/distill.yaml": DistillConfig,

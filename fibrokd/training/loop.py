@@ -105,7 +105,8 @@ def fit(task: Task, config: TrainConfig, folder: Path, runtime_file: Path | None
     while run.unfinished():
         started = time.perf_counter()
         entry = run.train_epoch()
-        entry.update(run.validate())
+        if run.validation_is_due():
+            entry.update(run.validate())
         run.conclude_epoch(entry)
         rate = len(task.images) / (time.perf_counter() - started)
         run.narrate(entry, rate)
@@ -204,6 +205,11 @@ class Trainer:
         signal = None if teacher is None else teacher.signal(batch, self.task.objective.needs)
         return self.trainee.step(batch, signal, moment)
 
+    def validation_is_due(self) -> bool:
+        """Whether the validation images are to be looked at after the epoch that has just been trained."""
+        epoch, every = self.progress.epoch + 1, self.config.validate_every
+        return self.task.stop is not None or epoch % every == 0 or epoch == self.config.epochs
+
     def validate(self) -> dict[str, float]:
         """Score the kept network on single centre views of the validation images."""
         logits = predict(self.trainee.kept, self.task.val_pixels, self.runtime, self.accelerator.device)
@@ -224,11 +230,12 @@ class Trainer:
         p.history.append(entry)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(entry["val_macro_f1"])
-        better = entry["val_macro_f1"] > p.best_score or self.config.keep == "last"
+        score = entry.get("val_macro_f1", -1.0)
+        better = score > p.best_score or self.config.keep == "last"
         if better:
-            p.best_epoch, p.best_score = p.epoch, entry["val_macro_f1"]
-        improved = entry["val_macro_f1"] > p.top_score
-        p.top_score = max(p.top_score, entry["val_macro_f1"])
+            p.best_epoch, p.best_score = p.epoch, score
+        improved = score > p.top_score
+        p.top_score = max(p.top_score, score)
         entry.update(self._accompany(improved))
         if self.accelerator.is_main_process:
             self._save(better)
@@ -275,9 +282,10 @@ class Trainer:
         """Say how the epoch went."""
         if self.accelerator.is_main_process:
             left = (self.config.epochs - entry["epoch"]) * len(self.task.images) / rate
+            score = f"val macro-F1 {entry['val_macro_f1']:.3f}, " if "val_macro_f1" in entry else ""
             say(
                 f"  {self.task.name} epoch {entry['epoch']}/{self.config.epochs}: loss {entry['train_loss']:.3f}, "
-                f"val macro-F1 {entry['val_macro_f1']:.3f}, {rate:.0f} images/s, at most {left:.0f} s left"
+                f"{score}{rate:.0f} images/s, at most {left:.0f} s left"
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 
 from fibrokd.config import Config
@@ -61,8 +61,19 @@ class TrainConfig(Config):
     """Keep batch-norm statistics as they are (and make results independent of the batch composition)."""
     runtime: RuntimeConfig = RuntimeConfig()
     """Precision and memory format."""
+    validate_every: Annotated[int, Field(ge=1, exclude_if=lambda every: every == 1)] = 1
+    """Look at the validation images after every so many epochs, and after the last. More than 1 is for budgets of
+    hundreds of tiny epochs, and takes ``keep: last``, ``one_cycle`` and no early stopping, which then decide nothing by
+    validation; a phase that ends by a validation figure is validated always. Absent from records where it is 1."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of initial weights, dropout and stochastic depth; views have their own."""
+
+    @model_validator(mode="after")
+    def _nothing_waits_for_a_validation(self) -> TrainConfig:
+        waits = self.keep == "best" or self.schedule.kind == "plateau" or self.early_stopping is not None
+        if self.validate_every > 1 and waits:
+            raise ValueError("`validate_every` above 1 needs `keep: last`, `early_stopping: null` and one_cycle")
+        return self
 
 
 def build_schedule(config: TrainConfig, optimizer: torch.optim.Optimizer, steps: int) -> OneCycleLR | ReduceLROnPlateau:

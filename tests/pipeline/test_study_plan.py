@@ -167,7 +167,7 @@ def test_few_shots_give_every_block_two_hundred_steps_and_kd_as_many_in_all():
 
 def test_students_of_the_views_regime_see_what_the_teacher_is_asked_about():
     study = load_config(STUDIES / "regimes" / "views.yaml", StudyConfig)
-    spread = load_config(STUDIES / "regimes" / "views_spread.yaml", CompareViewsConfig)
+    spread = load_config(STUDIES / "views_spread.yaml", CompareViewsConfig)
     views = {name.removeprefix("kd_"): study.views_of(name) for name in study.arms}
     assert views == dict(spread.policies)
     assert all(policy.joint is None for policy in views.values())

@@ -1,11 +1,13 @@
 """The loop: it learns, it stops, it resumes bit for bit, and frozen teachers stay frozen."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
@@ -152,6 +154,37 @@ def test_the_last_epoch_is_kept_where_that_is_asked_for(prepared, tmp_path, monk
     last = load_file(tmp_path / "checkpoints" / "last.safetensors")
     assert progress.best_epoch == 3
     assert all(torch.equal(v, last[f"network/{name}"]) for name, v in task.network.state_dict().items())
+
+
+RARELY = {"keep": "last", "schedule": OneCycleConfig(), "early_stopping": None}
+
+
+def test_rare_validation_changes_no_weight_and_the_last_epoch_is_always_looked_at(prepared, tmp_path):
+    often, rarely = make_task(prepared), make_task(prepared)
+    every, _ = fit(often, make_config(epochs=5, **RARELY), tmp_path / "often")
+    some, _ = fit(rarely, make_config(epochs=5, validate_every=2, **RARELY), tmp_path / "rarely")
+    assert [entry["epoch"] for entry in some.history if "val_macro_f1" in entry] == [2, 4, 5]
+    assert some.best_epoch == 5
+    assert some.best_score == every.best_score
+    wanted = often.network.state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in rarely.network.state_dict().items())
+
+
+def test_what_ends_by_a_validation_figure_is_validated_after_every_epoch(prepared, tmp_path):
+    task = dataclasses.replace(make_task(prepared), stop=lambda line: line["epoch"] == 2)
+    progress, _ = fit(task, make_config(epochs=5, validate_every=4, **RARELY), tmp_path)
+    assert ["val_macro_f1" in entry for entry in progress.history] == [True, True]
+
+
+@pytest.mark.parametrize("waits", [{"keep": "best"}, {"schedule": PlateauConfig()}, {"early_stopping": 3}])
+def test_rare_validation_is_refused_where_something_waits_for_it(waits):
+    with pytest.raises(ValidationError, match="validate_every"):
+        make_config(validate_every=2, **(RARELY | waits))
+
+
+def test_a_record_says_nothing_of_validation_after_every_epoch():
+    assert "validate_every" not in make_config().as_json()
+    assert make_config(validate_every=3, **RARELY).as_json()["validate_every"] == 3
 
 
 def test_plateaus_lower_the_learning_rate(prepared, tmp_path, monkeypatch):
