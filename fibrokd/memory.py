@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
-_NEVER = 2**31 - 1
+_NEVER = -1
 _STATUS = Path("/proc/self/status")
 
 
@@ -43,7 +43,8 @@ def keep_freed_memory() -> bool:
 
     A training step asks for the same hundreds of megabytes again and again. By default glibc maps large blocks anew
     each time, and the system clears every page of them first: up to an eighth of a step on a processor
-    (``benchmarks/allocation.py``). Results do not change; resident memory stays at its peak until the process ends.
+    (``benchmarks/allocation.py``). Results do not change; what the main thread has held stays resident until the
+    process ends (threads of their own still give large blocks back).
 
     Returns:
         Whether the allocator is one that can be told so (glibc).

@@ -76,18 +76,19 @@ def over_trainings(differences: Sequence[float]) -> dict[str, Any]:
         differences: Ours − theirs, one per pair of students that started from the same weights.
 
     Returns:
-        Value, 95 % interval, number of trainings, their standard deviation; ``same``: whether 0 lies in the interval.
-        Interval and ``same`` are None from fewer than :data:`MIN_TRAININGS`.
+        Value, 95 % interval, number of trainings, their standard deviation; ``holds_zero``: whether 0 lies in the
+        interval, which from few trainings is wide. All but value and number are None from fewer than
+        :data:`MIN_TRAININGS`.
     """
     values = np.asarray(differences, np.float64)
     found: dict[str, Any] = {"value": round(float(values.mean()), 4), "trainings": len(values)}
     if len(values) < MIN_TRAININGS:
-        return {**found, "deviation": None, "low": None, "high": None, "same": None}
+        return {**found, "deviation": None, "low": None, "high": None, "holds_zero": None}
     deviation = float(values.std(ddof=1))
     reach = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / len(values) ** 0.5
     low, high = float(values.mean()) - reach, float(values.mean()) + reach
     bounds = {"deviation": round(deviation, 4), "low": round(low, 4), "high": round(high, 4)}
-    return {**found, **bounds, "same": low <= 0 <= high}
+    return {**found, **bounds, "holds_zero": low <= 0 <= high}
 
 
 def _same(found: Interval) -> bool | None:

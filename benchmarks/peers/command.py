@@ -40,7 +40,7 @@ The last line is JSON:
 * ``same_within_interval``: whether the 95 % interval of every paired difference holds 0, patients resampled;
   ``difference``: these, fibrokd − torchdistill, and the share of pictures that both students stage alike;
 * ``mean_difference``: of all students, with Student's t interval over trainings: that of the programs, where
-  ``difference`` is that of single networks, which rounding alone parts; None from fewer than three students;
+  ``difference`` is that of single networks, which rounding alone parts; no interval from fewer than three students;
 * ``balanced_accuracy`` on test patients that nobody saw, of the teacher and all students; ``above_chance``: whose
   interval lies above 1/5, for that two students who know nothing are alike means nothing;
 * ``seconds``: teacher (when it was trained), book, views, students here and there; ``teacher_reused``;

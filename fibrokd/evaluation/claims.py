@@ -74,8 +74,12 @@ class Bound(Config):
         return self.above if self.above is not None else self.below or 0.0
 
     def holds(self, value: float) -> bool:
-        """Return whether a figure is on the claimed side."""
+        """Return whether a figure is beyond the number on the claimed side."""
         return value > self.limit if self.above is not None else value < self.limit
+
+    def fails(self, value: float) -> bool:
+        """Return whether a figure is beyond the number on the other side."""
+        return value < self.limit if self.above is not None else value > self.limit
 
 
 class Contrast(Bound):
@@ -96,12 +100,17 @@ class Contrast(Bound):
     minus: tuple[Arm, ...] = ()
     """Arms whose figures are subtracted."""
 
-    combine: Literal["mean", "sum", "range"] = "mean"
-    """What is made of the figures of ``plus``, and of those of ``minus``; ``range``: largest less smallest."""
+    combine: Literal["mean", "sum"] = "mean"
+    """What is made of the figures of ``plus``, and of those of ``minus``; an arm may stand there twice."""
+
+    @property
+    def arms(self) -> tuple[ArmOf, ...]:
+        """Every arm that it names."""
+        return (*self.plus, *self.minus)
 
 
 class Finding(Bound):
-    """A figure that cells report of themselves: no test, every seed must say the same."""
+    """A figure that cells report of themselves: nothing is tested, every seed must say the same."""
 
     fact: str
     """Where in a cell's figures it stands, such as ``method_facts.rounds.-1.student_macro_f1``; of a list, its mean."""
@@ -114,6 +123,11 @@ class Finding(Bound):
 
     less_fact: str | None = None
     """The figure that is subtracted; by default ``fact``."""
+
+    @property
+    def arms(self) -> tuple[ArmOf, ...]:
+        """Every arm that it names."""
+        return (self.of,) if self.less is None else (self.of, self.less)
 
 
 class Claim(Config):
@@ -144,11 +158,14 @@ class Claim(Config):
         return self
 
     @property
+    def parts(self) -> tuple[Contrast | Finding, ...]:
+        """All that must be found."""
+        return (*self.contrasts, *self.findings)
+
+    @property
     def arms(self) -> tuple[ArmOf, ...]:
         """Every arm that is needed, each once."""
-        found = [arm for contrast in self.contrasts for arm in (*contrast.plus, *contrast.minus)]
-        found += [arm for finding in self.findings for arm in (finding.of, finding.less) if arm is not None]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(arm for part in self.parts for arm in part.arms))
 
 
 class ClaimsConfig(Config):
@@ -164,7 +181,7 @@ class ClaimsConfig(Config):
     """Resamples of the test patients."""
 
     seeds: Annotated[int, Field(ge=1)] = 3
-    """Trained networks per arm below which nothing is judged; teachers have one."""
+    """Seeds that all arms of a contrast or finding must have in common; teachers have one network for all of them."""
 
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    """Nominal coverage of the intervals; 1 − level is the error allowed in the whole register."""
+    """Nominal coverage of the intervals; 1 − level is the error allowed over the contrasts of the whole register."""

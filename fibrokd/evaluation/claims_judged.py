@@ -1,15 +1,19 @@
 """Judges registered claims by the cells of studies. Formats nothing.
 
-A contrast is a function of figures of several arms on the same test images. Seeds are pooled; patients are resampled,
-the same ones for every network. Its p-value is two-sided against the bound that the claim names. A claim that names
-several contrasts needs all of them, so the largest p decides; it is contradicted by one of them, so the smallest does,
-times their number. Both are corrected for the number of claims in the register (Holm), those that cannot be judged yet
-included, lest the correction weaken as results come in.
+A contrast is a sum of figures of several arms on the same test images. Seeds that all of its arms have are pooled;
+patients are resampled, the same ones for every network. Its p-value is two-sided against the bound that the claim
+names, and multiplied by the number of claims that have contrasts (Bonferroni), judged or not: so no verdict depends on
+which others are judged already. Resampled patients know nothing of how far two trainings of one method differ, so a
+claim is only reproduced where every seed by itself lies on the claimed side, too.
+
+A claim that names several contrasts needs all of them: the largest p decides. One of them contradicts it, where every
+seed lies on the other side: then the smallest p of such contrasts decides, times the number of all. Findings are not
+tested.
 
 References:
-    Holm, Scand J Stat 1979;6:65. Berger, Technometrics 1982;24:295 (all of several hypotheses).
+    Berger, Technometrics 1982;24:295 (all of several hypotheses).
 
-Shape letters: A arms, R resamples, S seeds.
+Shape letters: R resamples, S seeds.
 """
 
 from __future__ import annotations
@@ -21,15 +25,13 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from fibrokd.errors import ArtifactError
 from fibrokd.evaluation.claims import ArmOf, Claim, ClaimsConfig, Contrast, Finding
-from fibrokd.evaluation.intervals import require_same_images
+from fibrokd.evaluation.intervals import MAX_UNDEFINED, MIN_CLUSTERS, require_same_images
 from fibrokd.evaluation.study import CALIBRATION, Pool
-from fibrokd.evaluation.study_families import holm
 
 TEACHER = "teacher:"
 Pools = Mapping[ArmOf, Pool]
-Outcome = Literal["reproduced", "contradicted", "not shown", "not tested yet"]
+Outcome = Literal["reproduced", "contradicted", "seen in every seed", "seen in no seed", "not shown", "not tested yet"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class Figure:
     Args:
         value: Mean over seeds.
         by_seed: Of every seed.
-        holds: Whether the value lies on the claimed side; of a finding, whether that of every seed does.
-        fails: Whether it lies on the other side; of a finding, whether that of every seed does.
+        holds: Whether value and every seed lie beyond the bound on the claimed side.
+        fails: Whether they do on the other side.
         low: Lower bound; None for a finding.
         high: Upper bound; None for a finding.
         p: Two-sided p-value against the claimed bound; None for a finding.
@@ -74,147 +76,159 @@ class Judgement:
     missing: tuple[str, ...] = ()
 
 
+class _MissingError(Exception):
+    """Something that a part needs is not there."""
+
+
 def judge_claims(config: ClaimsConfig, pools: Pools) -> dict[str, Judgement]:
     """Judge every claim of a register.
 
     Args:
         config: The register.
         pools: Finished networks of the arms that it names, as far as there are any.
+
+    Raises:
+        TableError: Arms of a contrast were assessed on different test images.
     """
-    found = {name: _found(claim, config, pools) for name, claim in config.claims.items()}
-    tested = [name for name, claim in config.claims.items() if claim.contrasts]
-    raw = [_p_value(found[name]) for name in tested]
-    adjusted = dict(zip(tested, holm([1.0 if p is None else p for p in raw]), strict=True))
-    return {name: _judged(one, adjusted.get(name), 1 - config.level) for name, one in found.items()}
+    tested = sum(bool(claim.contrasts) for claim in config.claims.values())
+    return {name: _judged(claim, config, pools, tested) for name, claim in config.claims.items()}
 
 
-def _found(claim: Claim, config: ClaimsConfig, pools: Pools) -> Judgement:
-    missing = tuple(_missing(arm, pools, config.seeds) for arm in claim.arms)
-    if any(missing):
-        return Judgement("not tested yet", missing=tuple(filter(None, missing)))
-    return Judgement(
-        "not shown",
-        tuple(contrast_figure(contrast, pools, config.level) for contrast in claim.contrasts),
-        tuple(finding_figure(finding, pools) for finding in claim.findings),
-    )
+def _judged(claim: Claim, config: ClaimsConfig, pools: Pools, tested: int) -> Judgement:
+    missing: list[str] = []
+    figures: list[Figure] = []
+    for part in claim.parts:
+        try:
+            seeds = shared_seeds(part, pools, config.seeds)
+            judge = contrast_figure if isinstance(part, Contrast) else finding_figure
+            figures.append(judge(part, pools, seeds, config.level))  # type: ignore[arg-type]  # judge fits part
+        except _MissingError as error:
+            missing.append(str(error))
+    if missing:
+        return Judgement("not tested yet", missing=tuple(dict.fromkeys(missing)))
+    contrasts, findings = tuple(figures[: len(claim.contrasts)]), tuple(figures[len(claim.contrasts) :])
+    holding = all(figure.holds for figure in figures)
+    if not contrasts:
+        seen: Outcome = "seen in every seed" if holding else "not shown"
+        return Judgement("seen in no seed" if all(f.fails for f in findings) else seen, (), findings)
+    failing = [figure.p for figure in contrasts if figure.fails and figure.p is not None]
+    decisive = len(contrasts) * min(failing) if failing else max(figure.p or 0.0 for figure in contrasts)
+    p = min(1.0, tested * decisive)
+    outcome: Outcome = "not shown"
+    if p < 1 - config.level and (holding or failing):
+        outcome = "reproduced" if holding else "contradicted"
+    return Judgement(outcome, contrasts, findings, p)
 
 
-def _missing(arm: ArmOf, pools: Pools, seeds: int) -> str:
-    there = len(pools[arm].seeds) if arm in pools else 0
-    wanted = 1 if arm.arm.startswith(TEACHER) else seeds
-    return "" if there >= wanted else f"{arm} ({there} of {wanted})"
+def shared_seeds(part: Contrast | Finding, pools: Pools, least: int) -> tuple[int, ...]:
+    """Return the seeds that all arms of a part have; teachers stand for every seed.
+
+    Raises:
+        _MissingError: There are fewer than wanted.
+    """
+    absent = [str(arm) for arm in part.arms if arm not in pools]
+    students = [set(pools[arm].seeds) for arm in part.arms if arm in pools and not arm.arm.startswith(TEACHER)]
+    common = set.intersection(*students) if students else set(range(least))
+    if absent or len(common) < least:
+        told = [f"{arm} ({len(pools[arm].seeds) if arm in pools else 0} networks)" for arm in dict.fromkeys(part.arms)]
+        raise _MissingError(f"{least} seeds that {', '.join(told)} have in common")
+    return tuple(sorted(common))
 
 
-def _p_value(found: Judgement) -> float | None:
-    """Of the claim, where every part holds; of its contradiction, where a contrast fails."""
-    if not found.contrasts:
-        return None
-    wrong = [figure.p or 1.0 for figure in found.contrasts if figure.fails]
-    if wrong:
-        return min(1.0, len(found.contrasts) * min(wrong))
-    return max(figure.p or 1.0 for figure in found.contrasts)
-
-
-def _judged(found: Judgement, p: float | None, alpha: float) -> Judgement:
-    if found.missing:
-        return found
-    sure = p is None or p < alpha
-    failing = any(f.fails for f in found.findings) or (sure and any(f.fails for f in found.contrasts))
-    holding = all(f.holds for f in (*found.contrasts, *found.findings))
-    outcome: Outcome = "contradicted" if failing else "reproduced" if sure and holding else "not shown"
-    return Judgement(outcome, found.contrasts, found.findings, p)
-
-
-def contrast_figure(contrast: Contrast, pools: Pools, level: float) -> Figure:
+def contrast_figure(contrast: Contrast, pools: Pools, seeds: Sequence[int], level: float) -> Figure:
     """Return a contrast with its percentile interval and p-value.
 
     Args:
         contrast: Which arms, which metric, which bound.
         pools: Networks of every arm that it names.
+        seeds: Which of their seeds.
         level: Nominal coverage.
 
     Raises:
         TableError: Arms were assessed on different test images.
+        _MissingError: The figure cannot be estimated.
     """
-    arms = (*contrast.plus, *contrast.minus)
-    fewest = min((pools[arm].stages for arm in arms), key=len)
-    cut = {arm: pools[arm].on_stages(fewest) for arm in arms}
+    fewest = min((pools[arm].stages for arm in contrast.arms), key=len)
+    cut = {arm: pools[arm].on_stages(fewest) for arm in contrast.arms}
+    first = cut[contrast.arms[0]].trials[0].answers
     for pool in cut.values():
-        require_same_images(cut[arms[0]].trials[0].answers, pool.trials[0].answers)
-    seeds = _shared_seeds(cut)
+        for trial in pool.trials:
+            require_same_images(first, trial.answers)
     by_seed = {arm: _rows(pool.values(contrast.metric), pool, seeds) for arm, pool in cut.items()}
     drawn = {arm: _rows(pool.resampled(contrast.metric), pool, seeds).mean(axis=0) for arm, pool in cut.items()}
-    value = float(_combined(contrast, {arm: values.mean(keepdims=True) for arm, values in by_seed.items()})[0])
-    low, high, p = _interval(contrast, value, _combined(contrast, drawn), level)
-    holds = contrast.holds(value)
-    return Figure(value, tuple(_combined(contrast, by_seed).tolist()), holds, not holds, low, high, p)
+    values = _combined(contrast, by_seed)
+    value = float(values.mean())
+    low, high, p = _interval(contrast, value, _combined(contrast, drawn), level, cut[contrast.arms[0]].clusters)
+    return Figure(value, *_sides(contrast, values), low, high, p)
 
 
 def _interval(
-    contrast: Contrast, value: float, drawn: Float[np.ndarray, " R"], level: float
+    contrast: Contrast, value: float, drawn: Float[np.ndarray, " R"], level: float, clusters: int
 ) -> tuple[float, float, float]:
     """Bounds, and the two-sided p-value against the claimed bound; never 0, for R resamples cannot tell that."""
-    drawn = drawn[np.isfinite(drawn)]
+    known = drawn[np.isfinite(drawn)]
+    if not np.isfinite(value) or clusters < MIN_CLUSTERS or len(known) < (1 - MAX_UNDEFINED) * len(drawn):
+        raise _MissingError(f"patients enough to estimate {contrast.metric.replace('_', ' ')}")
     if contrast.metric == CALIBRATION:
         # Resampling adds to a calibration error: bounds are symmetric about the value, as in the study's tables.
-        distance = np.abs(drawn - value)
+        distance = np.abs(known - value)
         reach = float(np.quantile(distance, level))
         beyond = np.count_nonzero(distance >= abs(value - contrast.limit))
-        return value - reach, value + reach, (beyond + 1) / (len(drawn) + 1)
-    low, high = (float(bound) for bound in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
-    beyond = min(np.count_nonzero(drawn <= contrast.limit), np.count_nonzero(drawn >= contrast.limit))
-    return low, high, min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
-
-
-def _shared_seeds(pools: Pools) -> tuple[int, ...]:
-    """Seeds that every arm has; teachers stand for every seed."""
-    of = [set(pool.seeds) for arm, pool in pools.items() if not arm.arm.startswith(TEACHER)]
-    return tuple(sorted(set.intersection(*of))) if of else ()
+        return value - reach, value + reach, (beyond + 1) / (len(known) + 1)
+    low, high = (float(bound) for bound in np.quantile(known, [(1 - level) / 2, (1 + level) / 2]))
+    beyond = min(np.count_nonzero(known <= contrast.limit), np.count_nonzero(known >= contrast.limit))
+    return low, high, min(1.0, 2 * (beyond + 1) / (len(known) + 1))
 
 
 def _rows(values: np.ndarray, pool: Pool, seeds: Sequence[int]) -> np.ndarray:
-    """The seeds' rows; of a teacher, its one row as often."""
-    if set(seeds) <= set(pool.seeds) and seeds:
-        return values[[pool.seeds.index(seed) for seed in seeds]]
-    return np.repeat(values[:1], max(1, len(seeds)), axis=0)
+    """The seeds' rows; of a teacher, its one row for each."""
+    if pool.trials[0].arm.startswith(TEACHER):
+        return np.repeat(values[:1], len(seeds), axis=0)
+    return values[[pool.seeds.index(seed) for seed in seeds]]
 
 
 def _combined(contrast: Contrast, figures: Mapping[ArmOf, np.ndarray]) -> np.ndarray:
     """The contrast, element by element of equal arrays."""
 
-    def side(arms: Sequence[ArmOf]) -> np.ndarray:
-        stacked = np.stack([figures[arm] for arm in arms])
-        match contrast.combine:
-            case "mean":
-                return np.asarray(stacked.mean(axis=0))
-            case "sum":
-                return np.asarray(stacked.sum(axis=0))
-            case "range":
-                return np.asarray(np.ptp(stacked, axis=0))
+    def side(arms: Sequence[ArmOf]) -> np.ndarray | float:
+        if not arms:
+            return 0.0
+        total = np.stack([figures[arm] for arm in arms]).sum(axis=0)
+        return np.asarray(total / len(arms) if contrast.combine == "mean" else total)
 
-    return side(contrast.plus) - side(contrast.minus) if contrast.minus else side(contrast.plus)
+    return np.asarray(side(contrast.plus) - side(contrast.minus))
 
 
-def finding_figure(finding: Finding, pools: Pools) -> Figure:
+def _sides(part: Contrast | Finding, values: np.ndarray) -> tuple[tuple[float, ...], bool, bool]:
+    """Every seed's value, and whether all of them are beyond the bound on one side or the other."""
+    told = tuple(float(value) for value in values)
+    return told, all(map(part.holds, told)), all(map(part.fails, told))
+
+
+def finding_figure(finding: Finding, pools: Pools, seeds: Sequence[int], level: float = 0.0) -> Figure:
     """Return a reported figure, seed by seed.
 
     Args:
         finding: Which figure of which arm, less which.
         pools: Networks of the arms that it names.
+        seeds: Which of their seeds.
+        level: Of no account.
 
     Raises:
-        ArtifactError: A cell does not report it.
+        _MissingError: A cell does not report it.
     """
-    values = _facts(pools[finding.of], finding.fact)
+    del level
+    values = _facts(pools[finding.of], finding.fact, seeds)
     if finding.less is not None or finding.less_fact is not None:
-        other = _facts(pools[finding.less or finding.of], finding.less_fact or finding.fact)
-        values = {seed: value - other[seed] for seed, value in values.items() if seed in other}
-    held = [finding.holds(value) for value in values.values()]
-    return Figure(float(np.mean(list(values.values()))), tuple(values.values()), all(held), not any(held))
+        values = values - _facts(pools[finding.less or finding.of], finding.less_fact or finding.fact, seeds)
+    return Figure(float(values.mean()), *_sides(finding, values))
 
 
-def _facts(pool: Pool, path: str) -> dict[int, float]:
-    return {trial.seed: _number(trial.facts, path, f"{trial.arm}, seed {trial.seed}") for trial in pool.trials}
+def _facts(pool: Pool, path: str, seeds: Sequence[int]) -> Float[np.ndarray, " S"]:
+    trials = {trial.seed: trial for trial in pool.trials}
+    if pool.trials[0].arm.startswith(TEACHER):
+        trials = dict.fromkeys(seeds, pool.trials[0])
+    return np.array([_number(trials[seed].facts, path, f"{trials[seed].arm}, seed {seed}") for seed in seeds])
 
 
 def _number(facts: Mapping[str, Any], path: str, whose: str) -> float:
@@ -224,7 +238,4 @@ def _number(facts: Mapping[str, Any], path: str, whose: str) -> float:
             found = found[int(step)] if isinstance(found, list) else found[step]
         return float(np.mean(found))
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise ArtifactError(
-            f"Expected a figure {path} in the result of {whose}, found none.",
-            "Train the cell again with this version, or correct `fact`.",
-        ) from error
+        raise _MissingError(f"{path} in the result of {whose} (train it anew: an earlier version wrote it)") from error

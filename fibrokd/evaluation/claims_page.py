@@ -14,16 +14,20 @@ _HEAD = """\
 
 {registered}
 
-Each claim was written into the register together with the figures that would show it, and with the bound they must
-pass. *Reproduced*: every contrast lies on the claimed side with a corrected p below {alpha:g}, and every reported
-figure does so for every seed. *Contradicted*: a contrast lies surely on the other side, or a reported figure does for
-every seed. *Not shown*: neither; that is no evidence of absence. *Not tested yet*: fewer than {seeds} trained networks
-of an arm that is needed.
+Each claim stands in the register with the figures that would show it, and with the bound they must pass.
+
+* *Reproduced*: every contrast lies on the claimed side with a corrected p below {alpha:g}; so do every seed by itself
+  and every reported figure.
+* *Contradicted*: a contrast lies on the other side with a corrected p below {alpha:g}, and so does every seed.
+* *Not shown*: neither; that is no evidence of absence. A small p may stand beside it where seeds disagree.
+* *Seen in every seed*, *seen in no seed*: claims about figures that a method reports of itself. Nothing is tested:
+  where there is no effect, three seeds agree one time in four.
+* *Not tested yet*: cells of {seeds} seeds that all arms have in common are not there (teachers have one network).
 
 Contrasts are on test images of phantom patients; brackets are {level:g} % intervals over patients, seeds pooled, and
-hold for these trained networks. p-values are two-sided against the bound, and corrected by Holm's procedure for the
-{tested} claims that have any, judged or not. All of it is about small trainings on phantoms: it tells nothing of other
-budgets, other pictures, or the papers' own data.
+p-values are two-sided against the bound, multiplied by the {tested} claims that have contrasts. Both hold for these
+trained networks, which share one teacher; how far seeds differ stands beside them. All of it is about small trainings
+on phantoms: it tells nothing of other budgets, other pictures, or the papers' own data.
 """
 
 
@@ -60,15 +64,10 @@ def _section(name: str, claim: Claim, found: Judgement) -> list[str]:
     corrected = "" if found.p is None or found.missing else f" (corrected p {_p(found.p)})"
     lines = [f"## {name}", "", f"{claim.says} **{found.outcome.capitalize()}**{corrected}.", ""]
     lines += [f"{claim.elsewhere.strip()}", ""] if claim.elsewhere else []
-    figures: Sequence[Figure | None] = (*found.contrasts, *found.findings) or [None] * len(_wanted(claim))
-    pairs = zip(_wanted(claim), figures, strict=True)
-    lines += [f"* {_words(wanted)}{_told(figure)}" for wanted, figure in pairs]
-    lines += [f"* Missing: {', '.join(f'`{arm}`' for arm in found.missing)}."] if found.missing else []
+    figures: Sequence[Figure | None] = (*found.contrasts, *found.findings) or [None] * len(claim.parts)
+    lines += [f"* {_words(part)}{_told(figure)}" for part, figure in zip(claim.parts, figures, strict=True)]
+    lines += [f"* Missing: {missing}." for missing in found.missing]
     return [*lines, ""]
-
-
-def _wanted(claim: Claim) -> tuple[Contrast | Finding, ...]:
-    return (*claim.contrasts, *claim.findings)
 
 
 def _words(wanted: Contrast | Finding) -> str:

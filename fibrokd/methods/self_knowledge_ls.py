@@ -105,6 +105,8 @@ class BestSoFar(Companion):
         stages: Number of stages K.
     """
 
+    heeds_validation = True
+
     def __init__(self, source: LiveTeacher, stages: int) -> None:
         self.source, self.stages = source, stages
         self.epoch = 0  # whose weights are the prior; 0: none yet

@@ -13,6 +13,7 @@ from fibrokd.evaluation.claims_judged import TEACHER, judge_claims
 from fibrokd.evaluation.claims_page import claims_markdown
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.study import Pool, Trial, pools
+from fibrokd.files import digest_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline.study_results import read_trial
 
@@ -29,8 +30,8 @@ def run(config: ClaimsConfig, studies: Path) -> str:
 
     Raises:
         ConfigError: A claim is about a method that does not exist.
-        ArtifactError: There is no such folder, an arm has several students and none is named, or a cell lacks a
-            figure that a claim needs.
+        ArtifactError: There is no such folder, an arm has several students and none is named, or its cells were made
+            in different ways.
         TableError: Arms of a claim were assessed on different test images.
     """
     if not studies.is_dir():
@@ -70,4 +71,9 @@ def _pool(arm: ArmOf, trials: list[Trial], sampling: BootstrapConfig) -> Pool | 
             f"Expected one student for {arm}, found {', '.join(students)}.", "Name it in the register: '… on STUDENT'."
         )
     own = [trial for trial in own if arm.backbone in (None, trial.backbone)]
+    if len({digest_json([trial.facts.get("method"), trial.facts.get("inputs")]) for trial in own}) > 1:
+        raise ArtifactError(
+            f"Expected the cells of {arm} to be of one method on one input, found several.",
+            "Remove those of an earlier configuration.",
+        )
     return next(iter(pools(own, sampling).values()), None)

@@ -79,9 +79,9 @@ def _train(bench: Bench, plan: Sequence[Cell]) -> None:
         if bench.config.minutes is not None and minutes > bench.config.minutes:
             say(f"study: stopped after {minutes:.0f} minutes, as asked")
             return
-        if not left:
+        if not left:  # one at a time: to see that something is still being made costs reading a teacher
             time.sleep(WAIT_SECONDS)
-            left, put_off = put_off, left
+            left.append(put_off.popleft())
         cell = left.popleft()
         if finished(bench, cell):  # by another process meanwhile
             continue

@@ -1,6 +1,6 @@
 """Companions: what a method does between epochs (promote a checkpoint, prune neurons), made resumable.
 
-A companion sees the trainee after every validated epoch, before the checkpoint is written; what it must remember is
+A companion sees the trainee after every epoch, before the checkpoint is written; what it must remember is
 part of the checkpoint. Knows no particular method.
 """
 
@@ -46,6 +46,9 @@ class EpochEnd:
 
 class Companion:
     """Does nothing; methods override what they need."""
+
+    heeds_validation: bool = False
+    """Whether what it does depends on :attr:`EpochEnd.better`: then every epoch is validated."""
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return modules whose tensors belong into the checkpoint, by name."""

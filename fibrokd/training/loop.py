@@ -208,7 +208,8 @@ class Trainer:
     def validation_is_due(self) -> bool:
         """Whether the validation images are to be looked at after the epoch that has just been trained."""
         epoch, every = self.progress.epoch + 1, self.config.validate_every
-        return self.task.stop is not None or epoch % every == 0 or epoch == self.config.epochs
+        waited_for = self.task.stop is not None or self.task.companion.heeds_validation
+        return waited_for or epoch % every == 0 or epoch == self.config.epochs
 
     def validate(self) -> dict[str, float]:
         """Score the kept network on single centre views of the validation images."""

@@ -63,8 +63,9 @@ class TrainConfig(Config):
     """Precision and memory format."""
     validate_every: Annotated[int, Field(ge=1, exclude_if=lambda every: every == 1)] = 1
     """Look at the validation images after every so many epochs, and after the last. More than 1 is for budgets of
-    hundreds of tiny epochs, and takes ``keep: last``, ``one_cycle`` and no early stopping, which then decide nothing by
-    validation; a phase that ends by a validation figure is validated always. Absent from records where it is 1."""
+    hundreds of tiny epochs, and takes ``keep: last``, ``one_cycle`` and no early stopping, which decide nothing by
+    validation; phases that end, or promote, by such a figure are always validated. Absent from records where it is
+    1."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of initial weights, dropout and stochastic depth; views have their own."""
 

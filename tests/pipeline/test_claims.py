@@ -7,6 +7,7 @@ from fibrokd.cli import cli
 from fibrokd.config import parse_config
 from fibrokd.errors import ArtifactError, ConfigError
 from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.files import read_json, write_json
 from fibrokd.pipeline import claims
 from fibrokd.pipeline.study_results import RESULTS, keep
 from tests.evaluation.test_study import FACTS, answers
@@ -51,12 +52,20 @@ def test_where_an_arm_has_several_students_one_must_be_named(studies):
 
 def test_a_study_that_is_not_there_has_no_cells_yet(studies):
     page = claims.run(register(("other/kd", "medium/kd")), studies)
-    assert "Missing: `other/kd (0 of 2)`" in page
+    assert "Missing: 2 seeds that other/kd (0 networks), medium/kd (2 networks) have in common." in page
 
 
 def test_a_half_written_cell_is_no_cell(studies):
     (studies / "medium" / "kd-tiny-f1-s1.json").unlink()
-    assert "Missing: `medium/kd (1 of 2)`" in claims.run(register(), studies)
+    assert "Missing: 2 seeds that medium/kd (1 networks)" in claims.run(register(), studies)
+
+
+@pytest.mark.parametrize("change", [{"method": {"kind": "kd", "alpha": 0.1}}, {"inputs": {"prepared": "other"}}])
+def test_cells_of_an_arm_that_were_made_in_different_ways_are_not_pooled(studies, change):
+    path = studies / "medium" / "kd-tiny-f1-s1.json"
+    write_json(path, read_json(path) | change)
+    with pytest.raises(ArtifactError, match="one method on one input"):
+        claims.run(register(), studies)
 
 
 def test_what_does_not_exist_is_named(studies, tmp_path):

@@ -14,8 +14,10 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.errors import TrainingError
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.none import NoneConfig, SupervisedOnly
+from fibrokd.methods.self_knowledge_ls import BestSoFar
 from fibrokd.training import loop
 from fibrokd.training.augment import ViewSpec
+from fibrokd.training.companion import Companion
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.loop import Task, fit
 from fibrokd.training.networks import build
@@ -174,6 +176,16 @@ def test_what_ends_by_a_validation_figure_is_validated_after_every_epoch(prepare
     task = dataclasses.replace(make_task(prepared), stop=lambda line: line["epoch"] == 2)
     progress, _ = fit(task, make_config(epochs=5, validate_every=4, **RARELY), tmp_path)
     assert ["val_macro_f1" in entry for entry in progress.history] == [True, True]
+
+
+def test_a_companion_that_heeds_validation_gets_one_after_every_epoch(prepared, tmp_path):
+    class Heeding(Companion):
+        heeds_validation = True
+
+    task = dataclasses.replace(make_task(prepared), companion=Heeding())
+    progress, _ = fit(task, make_config(epochs=3, validate_every=2, **RARELY), tmp_path)
+    assert ["val_macro_f1" in entry for entry in progress.history] == [True] * 3
+    assert BestSoFar.heeds_validation
 
 
 @pytest.mark.parametrize("waits", [{"keep": "best"}, {"schedule": PlateauConfig()}, {"early_stopping": 3}])

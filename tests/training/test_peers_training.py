@@ -191,14 +191,14 @@ def test_the_difference_of_two_programs_is_that_over_trainings() -> None:
     bounds = reference.confidence_interval(0.95)
     assert found["value"] == pytest.approx(np.mean(differences), abs=1e-4)
     assert [found["low"], found["high"]] == pytest.approx([bounds.low, bounds.high], abs=1e-4)
-    assert found["same"] is True
-    assert over_trainings([value + 0.1 for value in differences])["same"] is False
+    assert found["holds_zero"] is True
+    assert over_trainings([value + 0.1 for value in differences])["holds_zero"] is False
 
 
 def test_two_trainings_tell_nothing_of_programs() -> None:
     found = over_trainings([0.1, 0.1])
     assert found["value"] == 0.1
-    assert (found["low"], found["high"], found["same"]) == (None, None, None)
+    assert (found["low"], found["high"], found["holds_zero"]) == (None, None, None)
 
 
 def test_too_few_patients_tell_nothing() -> None:
