@@ -7,10 +7,13 @@ where one will do and else from a live ResNet-50, and every training step is tim
   of every phase ÷ that of the student that learns alone;
 * ``plan``: time of all steps of the plan, assistants and teachers that it trains included ÷ the same.
 
+``same_rows`` is ``step``, but for ``ccd``: it shows two views of every image, so that its batch of 32 images has 64
+rows; there it is the step ÷ that of a student that learns alone from the same 64 rows.
+
 ``ratio`` is the largest ``step`` among methods that read nothing but logits, from a book; ``ratio_books`` that of all
-methods that read one; ``over`` names those above 1.10. Timings are taken in one process, one
-method after the other, and the student alone again after every one: only ratios mean anything. Every student tells all
-stages apart; ``ccd`` shows two views of every image, so that its batch of 32 images has 64 rows.
+methods that read one; ``over`` names those above 1.10, ``over_same_rows`` those whose ``same_rows`` is. Timings are
+taken in one process, one method after the other, and the student alone again after every one: only ratios mean
+anything. Every student tells all stages apart.
 
 Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 3] [--methods kd,vam,…]``
 """
@@ -54,6 +57,8 @@ from fibrokd.training.teachers import LiveTeacher, TeacherSource
 
 BACKBONE = "mobilenetv3_small"
 LIMIT = 1.10
+PAIRED = "ccd"
+"""The method that shows every image twice."""
 LEFT_OUT = frozenset(["reversed_kd"])  # its student is the big network: another baseline
 SETTINGS: dict[str, dict[str, Any]] = {
     "defective_kd": {"lowest": 0.0, "highest": 1.0, "teacher_epochs": 1},
@@ -105,14 +110,19 @@ def timed() -> Iterator[list[Taken]]:
         loop.Trainer.step = whole  # type: ignore[method-assign]  # as it was
 
 
-def settings(kind: str, arguments: argparse.Namespace) -> DistillConfig:
+def settings(kind: str, arguments: argparse.Namespace, paired: bool | None = None) -> DistillConfig:
     """Return the settings of a method's student, after checking that its plan fits the budget.
+
+    Args:
+        kind: The method.
+        arguments: The command line.
+        paired: Show two views of every image; by default what the method needs.
 
     Raises:
         ConfigError: It does not.
     """
     plan = load_config(Path("configs/methods") / f"{kind}.yaml", StudentPlan)
-    views = ViewSpec(joint=JointSpec() if kind == "ccd" else None)
+    views = ViewSpec(joint=JointSpec() if (kind == PAIRED if paired is None else paired) else None)
     train = TrainConfig(
         epochs=arguments.epochs,
         batch_size=32 * views.variants,
@@ -133,9 +143,9 @@ def settings(kind: str, arguments: argparse.Namespace) -> DistillConfig:
     return config
 
 
-def measure(kind: str, arguments: argparse.Namespace, teacher: LiveTeacher) -> Clock:
-    """Carry out the plan of a method and return its times."""
-    spec, config = METHODS[kind], settings(kind, arguments)
+def measure(kind: str, arguments: argparse.Namespace, teacher: LiveTeacher, paired: bool | None = None) -> Clock:
+    """Carry out the plan of a method and return its times; arguments as of :func:`settings`."""
+    spec, config = METHODS[kind], settings(kind, arguments, paired)
     images = rendered_images(arguments.images, arguments.side, config.views)
     shop = Workshop(
         stages=STAGES,
@@ -188,8 +198,10 @@ def main() -> None:
     found: dict[str, Any] = {}
     for kind in kinds:
         clock, alone = measure(kind, arguments, teacher), measure("none", arguments, teacher)
+        beside = measure("none", arguments, teacher, paired=True) if kind == PAIRED else alone
         found[kind] = {
             "step": round(clock.step / alone.step, 3),
+            "same_rows": round(clock.step / beside.step, 3),
             "plan": round(clock.plan / alone.plan, 2),
             "from_book": METHODS[kind].cacheable,
             "logits_alone": METHODS[kind].cacheable and METHODS[kind].needs == LOGITS_ONLY,
@@ -206,6 +218,7 @@ def summary(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "ratio": max(logits.values(), default=None),
         "ratio_books": max(books.values(), default=None),
         "over": sorted(kind for kind, step in books.items() if step > LIMIT),
+        "over_same_rows": sorted(kind for kind in books if found[kind]["same_rows"] > LIMIT),
     }
 
 

@@ -1,6 +1,7 @@
 """What the documents say is true of the tree: links, commands, configurations, and what must never be committed."""
 
 import gzip
+import math
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from typer.main import get_command
 from fibrokd.cli import cli
 from fibrokd.config import load_config
 from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.evaluation.claims_judged import reported
 from fibrokd.files import read_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import claims
@@ -83,6 +85,18 @@ def test_every_registered_claim_is_on_the_page_of_claims():
     page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     for name, claim in _register().claims.items():
         assert f"## {name}\n\n{claim.says} **" in page, name
+
+
+def test_every_figure_that_a_claim_reads_is_reported_by_the_committed_cells():
+    read = 0
+    for claim in _register().claims.values():
+        for finding in claim.findings:
+            subtracted = (finding.less or finding.of, finding.less_fact or finding.fact)
+            for arm, fact in ((finding.of, finding.fact), subtracted):
+                for cell in (ROOT / "docs" / "study" / arm.study).glob(f"{arm.arm}-*.json"):
+                    assert math.isfinite(reported(read_json(cell), fact, cell.stem))
+                    read += 1
+    assert read >= 30
 
 
 @pytest.mark.slow

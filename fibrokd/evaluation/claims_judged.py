@@ -76,8 +76,8 @@ class Judgement:
     missing: tuple[str, ...] = ()
 
 
-class _MissingError(Exception):
-    """Something that a part needs is not there."""
+class MissingError(Exception):
+    """Something that a contrast or finding needs is not there; a verdict says so, and no command fails."""
 
 
 def judge_claims(config: ClaimsConfig, pools: Pools) -> dict[str, Judgement]:
@@ -102,7 +102,7 @@ def _judged(claim: Claim, config: ClaimsConfig, pools: Pools, tested: int) -> Ju
             seeds = shared_seeds(part, pools, config.seeds)
             judge = contrast_figure if isinstance(part, Contrast) else finding_figure
             figures.append(judge(part, pools, seeds, config.level))  # type: ignore[arg-type]  # judge fits part
-        except _MissingError as error:
+        except MissingError as error:
             missing.append(str(error))
     if missing:
         return Judgement("not tested yet", missing=tuple(dict.fromkeys(missing)))
@@ -124,14 +124,14 @@ def shared_seeds(part: Contrast | Finding, pools: Pools, least: int) -> tuple[in
     """Return the seeds that all arms of a part have; teachers stand for every seed.
 
     Raises:
-        _MissingError: There are fewer than wanted.
+        MissingError: There are fewer than wanted.
     """
     absent = [str(arm) for arm in part.arms if arm not in pools]
     students = [set(pools[arm].seeds) for arm in part.arms if arm in pools and not arm.arm.startswith(TEACHER)]
     common = set.intersection(*students) if students else set(range(least))
     if absent or len(common) < least:
         told = [f"{arm} ({len(pools[arm].seeds) if arm in pools else 0} networks)" for arm in dict.fromkeys(part.arms)]
-        raise _MissingError(f"{least} seeds that {', '.join(told)} have in common")
+        raise MissingError(f"{least} seeds that {', '.join(told)} have in common")
     return tuple(sorted(common))
 
 
@@ -146,7 +146,7 @@ def contrast_figure(contrast: Contrast, pools: Pools, seeds: Sequence[int], leve
 
     Raises:
         TableError: Arms were assessed on different test images.
-        _MissingError: The figure cannot be estimated.
+        MissingError: The figure cannot be estimated.
     """
     fewest = min((pools[arm].stages for arm in contrast.arms), key=len)
     cut = {arm: pools[arm].on_stages(fewest) for arm in contrast.arms}
@@ -168,7 +168,7 @@ def _interval(
     """Bounds, and the two-sided p-value against the claimed bound; never 0, for R resamples cannot tell that."""
     known = drawn[np.isfinite(drawn)]
     if not np.isfinite(value) or clusters < MIN_CLUSTERS or len(known) < (1 - MAX_UNDEFINED) * len(drawn):
-        raise _MissingError(f"patients enough to estimate {contrast.metric.replace('_', ' ')}")
+        raise MissingError(f"patients enough to estimate {contrast.metric.replace('_', ' ')}")
     if contrast.metric == CALIBRATION:
         # Resampling adds to a calibration error: bounds are symmetric about the value, as in the study's tables.
         distance = np.abs(known - value)
@@ -215,7 +215,7 @@ def finding_figure(finding: Finding, pools: Pools, seeds: Sequence[int], level: 
         level: Of no account.
 
     Raises:
-        _MissingError: A cell does not report it.
+        MissingError: A cell does not report it.
     """
     del level
     values = _facts(pools[finding.of], finding.fact, seeds)
@@ -228,14 +228,24 @@ def _facts(pool: Pool, path: str, seeds: Sequence[int]) -> Float[np.ndarray, " S
     trials = {trial.seed: trial for trial in pool.trials}
     if pool.trials[0].arm.startswith(TEACHER):
         trials = dict.fromkeys(seeds, pool.trials[0])
-    return np.array([_number(trials[seed].facts, path, f"{trials[seed].arm}, seed {seed}") for seed in seeds])
+    return np.array([reported(trials[seed].facts, path, f"{trials[seed].arm}, seed {seed}") for seed in seeds])
 
 
-def _number(facts: Mapping[str, Any], path: str, whose: str) -> float:
+def reported(facts: Mapping[str, Any], path: str, whose: str) -> float:
+    """Return a figure that a cell reports of itself; of a list, its mean.
+
+    Args:
+        facts: The cell's result.
+        path: Keys and places in lists, joined by dots.
+        whose: Whose result it is, for the message.
+
+    Raises:
+        MissingError: There is no number at that place.
+    """
     found: Any = facts
     try:
         for step in path.split("."):
             found = found[int(step)] if isinstance(found, list) else found[step]
         return float(np.mean(found))
     except (KeyError, IndexError, ValueError, TypeError) as error:
-        raise _MissingError(f"{path} in the result of {whose} (train it anew: an earlier version wrote it)") from error
+        raise MissingError(f"{path} in the result of {whose} (train it anew: an earlier version wrote it)") from error

@@ -3,12 +3,14 @@
 The paper distils a recogniser of speech (connectionist temporal classification) and adds a consistency between two
 passes with different dropout, against the gap between training and inference. Its abstract states the idea and its
 gain; the coefficients and every formula below are ours. The consistency is that of R-Drop: the student looks at the
-same batch twice, in one forward pass of twice the size; the teacher looks once.
+same batch twice; the teacher looks once. Where nothing but the dropout before the classifier tells both passes apart,
+what comes before it is computed once and used twice: the same loss and gradient for half of the work. Otherwise both
+are one forward pass of twice the size.
 
 What the paper leaves open: where β lies (R-Drop uses values of its own for every task; 1 is ours), whether the
 consistency is tempered (here T = 1), and where dropout goes in a network that has none. Stochastic depth is noise
 like dropout and is meant to contribute. The batch statistics of batch norm do not change when every image comes
-twice; only the unbiased factor of the running variance does, from n/(n − 1) to 2n/(2n − 1).
+twice; where both passes are computed, the unbiased factor of the running variance does, from n/(n − 1) to 2n/(2n − 1).
 
 A fair comparison is ``beta: 0``, which keeps the same dropout: plain distillation of a network without dropout
 differs in two things.
@@ -35,11 +37,11 @@ from torch import Tensor, nn
 
 from fibrokd.training.companion import Companion, EpochEnd
 from fibrokd.training.dataset import Batch
-from fibrokd.training.dropout import ensure_dropout, known_taps, noisy
+from fibrokd.training.dropout import ensure_dropout, known_taps, noisy, only_classifier_is_noisy
 from fibrokd.training.findings import Validation
 from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
 from fibrokd.training.mixture import Distillation, MixtureConfig
-from fibrokd.training.networks import Outputs
+from fibrokd.training.networks import Outputs, StagingNetwork
 from fibrokd.training.objective import Moment, Term
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.teachers import evaluating
@@ -75,7 +77,11 @@ class ConsistentKd(Distillation):
     config: ConsKdConfig
 
     def ask(self, network: nn.Module, batch: Batch) -> Outputs:
-        """Let the student look twice, in one pass: [2B, 1, S, S]."""
+        """Let the student look twice: logits [2B, K], the second B of them with other dropout."""
+        if isinstance(network, StagingNetwork) and only_classifier_is_noisy(network):
+            once: Outputs = network(batch.images, self.taps)
+            both = torch.cat([once.logits, network.classify(once.pooled)])
+            return Outputs(both, once.pooled.repeat(2, 1), {})
         outputs: Outputs = network(torch.cat([batch.images, batch.images]), self.taps)
         return outputs
 
@@ -177,5 +183,5 @@ METHOD = MethodSpec(
     teachers=(1, 1),
     cacheable=True,
     seams="frozen teacher or book; two student passes; dropout put in by hooks",
-    cost="Two student passes per step; one teacher answer per view.",
+    cost="One student pass per step, or two where stochastic depth or `taps` are noisy; one teacher answer per view.",
 )

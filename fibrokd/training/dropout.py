@@ -103,6 +103,17 @@ def noisy(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def only_classifier_is_noisy(network: nn.Module) -> bool:
+    """Return whether passes over one batch differ, if at all, by the dropout before the classifier alone.
+
+    Batch norm repeats itself on equal batches. Of networks other than plain backbones nothing is known, so no.
+    """
+    if not isinstance(network, StagingNetwork):
+        return False
+    own = {name for name, module in network.named_modules() if _own(name, module) is not None}
+    return own <= {HEAD} and not any(map(_drops_channels, network.modules()))
+
+
 def thinned_answers(
     network: nn.Module, images: Float[Tensor, "B 1 side side"], thinning: Thinning
 ) -> Float[Tensor, "S B K"]:

@@ -159,7 +159,7 @@ class Grafted(nn.Module):
             x = self.host_cut.run(self.host, j, x)
         whole = self.student if self.last == BLOCKS else self.host
         pooled = whole.body.forward_head(x, pre_logits=True)
-        return Outputs(whole.body.get_classifier()(whole.dropout(pooled)), pooled, {})
+        return Outputs(whole.classify(pooled), pooled, {})
 
     def trained(self) -> str:
         """Return the regular expression of the parameters of what is grafted now, adapters included."""

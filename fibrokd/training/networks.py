@@ -140,8 +140,16 @@ class StagingNetwork(nn.Module):
         else:
             features = self.body.forward_features(x)
         pooled = self.body.forward_head(features, pre_logits=True)
-        logits = self.body.get_classifier()(self.dropout(pooled))
-        return Outputs(logits, pooled, maps)
+        return Outputs(self.classify(pooled), pooled, maps)
+
+    def classify(self, pooled: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
+        """Return the logits of pooled vectors, before which values are dropped while the network trains.
+
+        Args:
+            pooled: What :class:`Outputs` holds under this name.
+        """
+        logits: Tensor = self.body.get_classifier()(self.dropout(pooled))
+        return logits
 
     def tap_index(self, tap: str) -> int:
         """Return the place of a tap among the backbone's levels of resolution."""

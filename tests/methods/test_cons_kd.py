@@ -20,6 +20,7 @@ from fibrokd.training.dropout import ensure_dropout
 from fibrokd.training.findings import Validation
 from fibrokd.training.networks import build
 from fibrokd.training.runtime import Runtime
+from fibrokd.training.signals import TeacherSignal
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
@@ -88,8 +89,53 @@ def test_extreme_answers_stay_finite(passes, teacher):
     assert all(torch.isfinite(z.grad).all() and z.grad.any() for z in (first, second))
 
 
+class Masks(torch.nn.Module):
+    """Dropout by masks that are known beforehand, one after the other."""
+
+    def __init__(self, *told):
+        super().__init__()
+        self.told = list(told)
+
+    def forward(self, pooled):
+        return pooled * self.told.pop(0)
+
+
+def test_a_saved_pass_leaves_the_loss_and_the_gradients_of_a_batch_that_is_shown_twice(monkeypatch):
+    saved, shown = (build("tiny", K, False, None, 0).train() for _ in range(2))
+    images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch, signal = dataclasses.replace(make_batch(2), images=images), TeacherSignal(torch.randn(2, K))
+    objective = ConsistentKd(ConsKdConfig(), SUPERVISED)
+
+    width = saved.body.get_classifier().in_features
+    masks = (torch.rand(4, width, generator=torch.Generator().manual_seed(2)) > 0.4).float()
+    saved.dropout, shown.dropout = Masks(*masks.chunk(2)), Masks(masks)
+    asked = objective.ask(saved, batch)
+    monkeypatch.setattr("fibrokd.methods.cons_kd.only_classifier_is_noisy", lambda network: False)
+    wanted = objective.ask(shown, batch)
+    assert not torch.allclose(*asked.logits.chunk(2))
+    assert torch.allclose(asked.logits, wanted.logits, atol=1e-5)
+    assert torch.allclose(asked.pooled, wanted.pooled, atol=1e-5)
+    for network, outputs in ((saved, asked), (shown, wanted)):
+        loss_of(objective(outputs, signal, batch, START)).backward()
+        assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+    for own, other in zip(saved.parameters(), shown.parameters(), strict=True):
+        assert torch.allclose(own.grad, other.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_body_is_asked_once_where_both_passes_would_be_equal_up_to_the_classifier():
+    seen = []
+    for backbone, taps in (("mobilenetv3_small", ()), ("mobilenetv3_small", ("s32",)), ("efficientnet_b0", ())):
+        network = build(backbone, K, False, None, 0).train()
+        ensure_dropout(network, 0.2, taps)
+        network.body.get_submodule("conv_stem").register_forward_hook(lambda m, args, out: seen.append(len(out)))
+        batch = dataclasses.replace(make_batch(2), images=torch.rand(2, 1, 32, 32))
+        assert len(ConsistentKd(ConsKdConfig(), SUPERVISED).ask(network, batch).logits) == 4
+    assert seen == [2, 4, 4]
+
+
 def test_batch_norm_sees_the_statistics_of_the_batch_itself_although_every_image_comes_twice():
     once, twice = (build("tiny", K, False, None, 0).train() for _ in range(2))
+    ensure_dropout(twice, 1e-9, ("s32",))  # noise within the body, too little of it to be seen
     batch = dataclasses.replace(make_batch(4), images=torch.rand(4, 1, 32, 32))
     single, both = once(batch.images).logits, ConsistentKd(ConsKdConfig(), SUPERVISED).ask(twice, batch).logits
     assert torch.allclose(both, torch.cat([single, single]), atol=1e-5)
@@ -102,7 +148,7 @@ def test_batch_norm_sees_the_statistics_of_the_batch_itself_although_every_image
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "mobilenetv3_small"])
-def test_one_forward_pass_of_both_and_one_of_the_teacher(backbone):
+def test_the_student_answers_twice_and_the_teacher_once(backbone):
     network = build(backbone, K, False, None, 0).train()
     with torch.no_grad():
         network.body.get_classifier().weight.mul_(50)
