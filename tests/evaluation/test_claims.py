@@ -119,6 +119,25 @@ def test_the_interval_of_a_calibration_error_is_that_of_the_tables_and_its_p_agr
     assert figure_of(contrast(metric=metric, above=outside), found).p < 0.05
 
 
+def test_the_p_of_a_calibration_error_is_small_as_rarely_as_it_says_and_small_where_there_is_a_difference():
+    wanted, few = contrast(metric="expected_calibration_error"), BootstrapConfig(resamples=200)
+
+    def p_of(draw, skills):
+        found = {}
+        for k, (arm, skill) in enumerate(zip((KD, NONE), skills, strict=True)):
+            seeds = [10_000 * draw + 100 * seed + k for seed in SEEDS]
+            trials = [Trial(arm.arm, "tiny", 1.0, i, answers(skill, seed), FACTS) for i, seed in enumerate(seeds)]
+            found[arm] = next(iter(pools(trials, few).values()))
+        return figure_of(wanted, found).p
+
+    # All answers are 60 % sure: a skill of .8 is right 84 % of the time, one of .5 as often as it says.
+    equal = np.array([p_of(draw, (0.8, 0.8)) for draw in range(200)])
+    unequal = np.array([p_of(draw, (0.8, 0.5)) for draw in range(20)])
+    assert 0.01 <= (equal <= 0.05).mean() <= 0.10
+    assert 0.10 <= (equal <= 0.20).mean() <= 0.30
+    assert (unequal <= 0.05).mean() >= 0.8
+
+
 def test_a_teacher_stands_for_every_seed(found):
     figure = figure_of(contrast(minus=["medium/teacher:big"]), found)
     wanted = difference(found[KD], found[TEACHER], "balanced_accuracy", by_seed=False)
