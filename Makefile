@@ -37,7 +37,7 @@ test-all: $(STAMP) ## Run everything: also killed runs, several processes, brows
 	$(BIN)/python -m pytest -q -n 2
 
 docs: $(STAMP) ## Write the pages that are made from the catalogue, the register of claims and committed results
-	$(BIN)/fibrokd methods --markdown --study docs/study/medium/study.json --register configs/study/claims.yaml > docs/methods.md.new
+	$(BIN)/fibrokd methods --markdown --studies docs/study --register configs/study/claims.yaml > docs/methods.md.new
 	mv docs/methods.md.new docs/methods.md
 	$(BIN)/fibrokd claims configs/study/claims.yaml > docs/claims.md.new
 	mv docs/claims.md.new docs/claims.md

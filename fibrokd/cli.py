@@ -197,7 +197,9 @@ def claims(
 def methods(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/methods.md.")] = False,
-    study: Annotated[Path | None, typer.Option(help="study.json whose figures the page shows.")] = None,
+    studies: Annotated[
+        Path | None, typer.Option(help="Folder with one folder per study, whose figures the page shows.")
+    ] = None,
     register: Annotated[Path | None, typer.Option(help="Register of claims that the page links to.")] = None,
 ) -> None:
     """List the distillation methods, with the grade of evidence behind each."""
@@ -206,10 +208,10 @@ def methods(
     if markdown:
         from fibrokd.config import load_config
         from fibrokd.evaluation.claims import ClaimsConfig
-        from fibrokd.files import read_json
         from fibrokd.pipeline.methods_page import methods_page
+        from fibrokd.pipeline.methods_results import read_studies
 
-        known = read_json(study) if study is not None else None
+        known = read_studies(studies) if studies is not None else None
         print(methods_page(METHODS, known, load_config(register, ClaimsConfig) if register is not None else None))
         return
     rows: list[dict[str, Any]] = [

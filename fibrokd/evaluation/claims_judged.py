@@ -18,6 +18,7 @@ Shape letters: R resamples, S seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -246,6 +247,9 @@ def reported(facts: Mapping[str, Any], path: str, whose: str) -> float:
     try:
         for step in path.split("."):
             found = found[int(step)] if isinstance(found, list) else found[step]
-        return float(np.mean(found))
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+        value = sum(found) / len(found) if isinstance(found, list) else float(found)
+        if not math.isfinite(value):
+            raise ValueError(value)
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
         raise MissingError(f"{path} in the result of {whose} (train it anew: an earlier version wrote it)") from error
+    return float(value)

@@ -10,7 +10,7 @@ from fibrokd.evaluation.study import Pool, Trial, pools, summary
 from fibrokd.evaluation.study_costs import costs
 from fibrokd.evaluation.study_families import Declaration, comparisons, teachers_against_none
 
-FORMAT = 2
+FORMAT = 3
 TEACHER = "teacher:"
 """How the rows of teachers begin."""
 
@@ -63,6 +63,7 @@ def _row(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
     first = pool.trials[0]
     return {
         "arm": first.arm,
+        "method": first.facts.get("method", {}).get("kind"),
         "backbone": first.backbone,
         "fraction": first.fraction,
         "seeds": list(pool.seeds),

@@ -27,7 +27,8 @@ def study_markdown(document: Mapping[str, Any]) -> str:
     Args:
         document: Content of study.json.
     """
-    parts = ["# Study", "", preamble(document), ""]
+    title = document.get("title")
+    parts = [f"# Study: {title}" if title else "# Study", "", *_origin(document), preamble(document), ""]
     parts += [f"> **Warning**: {warning}\n" for warning in document["warnings"]]
     parts += _failures(document.get("failed", ()))
     students = [row for row in document["rows"] if not row["arm"].startswith(TEACHER)]
@@ -43,6 +44,14 @@ def study_markdown(document: Mapping[str, Any]) -> str:
         parts += _comparisons(chosen, 1 - document["bootstrap"]["level"])
         parts += _standing([t for t in document["teachers"] if t["reference"] in arms and _place(t) == section[:2]])
     return "\n".join(parts)
+
+
+def _origin(document: Mapping[str, Any]) -> list[str]:
+    """What was trained, on what: nothing, where the document does not say."""
+    if "configuration" not in document:
+        return []
+    cells = "{finished} of {planned} cells".format(**document["cells"])
+    return [f"{cells}; configuration `{document['configuration']}`, prepared data `{document['prepared']}`.", ""]
 
 
 def _section(row: Mapping[str, Any]) -> tuple[str, float, tuple[str, ...]]:

@@ -4,8 +4,8 @@ The paper distils a recogniser of speech (connectionist temporal classification)
 passes with different dropout, against the gap between training and inference. Its abstract states the idea and its
 gain; the coefficients and every formula below are ours. The consistency is that of R-Drop: the student looks at the
 same batch twice; the teacher looks once. Where nothing but the dropout before the classifier tells both passes apart,
-what comes before it is computed once and used twice: the same loss and gradient for half of the work. Otherwise both
-are one forward pass of twice the size.
+what comes before it is computed once and used twice: the same loss and gradient for half of the work. Otherwise, and
+where several processes train one student, both are one forward pass of twice the size.
 
 What the paper leaves open: where β lies (R-Drop uses values of its own for every task; 1 is ours), whether the
 consistency is tempered (here T = 1), and where dropout goes in a network that has none. Stochastic depth is noise
@@ -183,5 +183,6 @@ METHOD = MethodSpec(
     teachers=(1, 1),
     cacheable=True,
     seams="frozen teacher or book; two student passes; dropout put in by hooks",
-    cost="One student pass per step, or two where stochastic depth or `taps` are noisy; one teacher answer per view.",
+    cost="One student pass per step, or two where stochastic depth or `taps` are noisy, or several processes train it; "
+    "one teacher answer per view.",
 )

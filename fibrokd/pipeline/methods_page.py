@@ -1,6 +1,7 @@
 """docs/methods.md: the catalogue of distillation methods as a page, written from what the methods say of themselves.
 
-Must not know any particular method. The figures of a study are taken from its study.json, where one is given.
+Must not know any particular method. Figures are those of the study.json files that are given
+(:mod:`fibrokd.pipeline.methods_results`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.pipeline.methods_results import results_table, studies_table
 from fibrokd.training.method import GRADES, MethodSpec
 
 _NOTATION = """\
@@ -16,24 +18,17 @@ Notation: z logits, p = softmax(z), p^T = softmax(z / T); s student, t teacher; 
 (class-weighted cross-entropy with label smoothing ε under MixUp); α multiplies the distillation term unless said
 otherwise; KL sums over stages and is averaged over images; K stages, B images of a batch."""
 
-_COMPARED = (
-    ("balanced_accuracy", "balanced accuracy"),
-    ("quadratic_kappa", "quadratic kappa"),
-    ("mean_absolute_stage_error", "stage error"),
-    ("expected_calibration_error", "calibration error"),
-)
-
 
 def methods_page(
     methods: Mapping[str, MethodSpec],
-    study: Mapping[str, Any] | None = None,
+    studies: Mapping[str, Mapping[str, Any]] | None = None,
     register: ClaimsConfig | None = None,
 ) -> str:
     """Return the page as Markdown; equal inputs give equal text.
 
     Args:
         methods: The catalogue.
-        study: Content of study.json whose arms carry the kinds of methods as names; ``None``: no results.
+        studies: Name of a study → content of its study.json; ``None``: no results.
         register: What is claimed of the methods, with links to claims.md beside this page; ``None``: no links.
     """
     parts = [
@@ -51,8 +46,12 @@ def methods_page(
         *_overview(list(methods.values())),
         "",
     ]
+    if studies:
+        parts += [*studies_table(studies), ""]
     for spec in methods.values():
-        parts += [*_section(spec, study, _claims(spec.kind, register)), ""]
+        parts += [*_section(spec, _claims(spec.kind, register)), ""]
+        if studies is not None:
+            parts += [*results_table(spec.kind, studies), ""]
     return "\n".join(parts)
 
 
@@ -73,7 +72,7 @@ def _overview(specs: Sequence[MethodSpec]) -> list[str]:
     return lines
 
 
-def _section(spec: MethodSpec, study: Mapping[str, Any] | None, claims: str) -> list[str]:
+def _section(spec: MethodSpec, claims: str) -> list[str]:
     rows = {
         "Idea": spec.idea,
         "Loss": f"`{spec.formula}`",
@@ -82,7 +81,6 @@ def _section(spec: MethodSpec, study: Mapping[str, Any] | None, claims: str) -> 
         "Seams": spec.seams,
         "Asks a teacher for": ", ".join(sorted(spec.needs)),
         "Cost": spec.cost,
-        "Results": _results(spec.kind, study),
         "Claims": claims,
     }
     return [
@@ -97,40 +95,6 @@ def _section(spec: MethodSpec, study: Mapping[str, Any] | None, claims: str) -> 
 def _claims(kind: str, register: ClaimsConfig | None) -> str:
     claims = register.claims if register is not None else {}
     return "; ".join(f"[{claim.says}](claims.md#{name})" for name, claim in claims.items() if kind in claim.methods)
-
-
-def _results(kind: str, study: Mapping[str, Any] | None) -> str:
-    if study is None:
-        return ""
-    found = [row for row in study["rows"] if row["arm"] == kind]
-    return "; ".join(_result(row, study) for row in found) or "not studied yet"
-
-
-def _result(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
-    figures = ", ".join(f"{title} {_figure(row['metrics'][name]['value'])}" for name, title in _COMPARED)
-    seeds = f"{len(row['seeds'])} seeds" if len(row["seeds"]) > 1 else "one seed"
-    where = f"{row['backbone']}, {100 * row['fraction']:g} % of the patients, {seeds}"
-    return f"{figures} ({where}){_against(row, study)}"
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _against(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
-    same = [
-        entry
-        for entry in study["comparisons"]
-        if entry["reference"] == "kd"
-        and entry["metric"] == "quadratic_kappa"
-        and (entry["arm"], entry["backbone"], entry["fraction"]) == (row["arm"], row["backbone"], row["fraction"])
-        and entry.get("p") is not None
-        and entry["low"] is not None
-    ]
-    if not same:
-        return ""
-    entry = same[0]
-    return f"; kappa less that of `kd` {entry['value']:+.3f} [{entry['low']:+.3f}, {entry['high']:+.3f}]"
 
 
 def _escaped(text: str) -> str:

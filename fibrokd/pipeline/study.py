@@ -23,7 +23,7 @@ from fibrokd.files import write_json, write_text
 from fibrokd.pipeline.study_bench import Bench, SharedBusyError
 from fibrokd.pipeline.study_cell import finished, train_cell
 from fibrokd.pipeline.study_failures import failed, failures, forget_failure, note_failure, refuse_failures
-from fibrokd.pipeline.study_grid import Cell, cells
+from fibrokd.pipeline.study_grid import Cell, cells, configuration_digest
 from fibrokd.pipeline.study_plan import REFERENCES, StudyConfig, teacher_title
 from fibrokd.pipeline.study_results import RESULTS, is_kept, read_trial, take_over
 from fibrokd.pipeline.study_teachers import keep_teacher, teacher_identity, teachers_of
@@ -147,7 +147,12 @@ def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
     document = study_document(trials, config.declarations(), REFERENCES, config.bootstrap, teachers)
     found = failures(bench, plan)
     counts = {"finished": len(done), "planned": len(plan), "failed": len(found)}
-    document = {**document, "cells": counts, "failed": found, "prepared": bench.prepared.record.digest}
+    origin = {
+        "title": config.title,
+        "configuration": configuration_digest(config),
+        "prepared": bench.prepared.record.digest,
+    }
+    document = {**document, "cells": counts, "failed": found, **origin}
     if done or found:
         write_json(out / "study.json", document)
         write_text(out / "study.md", study_markdown(document))

@@ -67,6 +67,19 @@ class Cell:
         )
 
 
+def configuration_digest(config: StudyConfig) -> str:
+    """Return the digest of what is compared and how: all cells, what arms declared, and how intervals are made.
+
+    Neither folders nor words nor data are part of it; two ways to write the same study have the same digest.
+    """
+    declared = {
+        name: {"against": arm.against, "endpoints": arm.endpoints, "control": arm.control}
+        for name, arm in config.arms.items()
+    }
+    planned = {cell.name: cell.identity(config, "") for cell in cells(config)}
+    return digest_json({"cells": planned, "arms": declared, "bootstrap": config.bootstrap.as_json()})
+
+
 def teacher_selection(selection: Selection) -> Selection:
     """Return what the teachers of a cell learn from: the same share of the patients, but all stages and shots."""
     return Selection(fraction=selection.fraction, seed=selection.seed)

@@ -31,6 +31,8 @@ def teacher_title(name: str, seed: int) -> str:
 class StudyConfig(Config):
     """Configuration of the ``study`` command."""
 
+    title: str = ""
+    """What is asked, in words, for tables and pages. No part of any identity."""
     prepared: Path
     """Folder that ``fibrokd prepare`` wrote."""
     views: ViewSpec = ViewSpec()
@@ -58,8 +60,9 @@ class StudyConfig(Config):
     identity."""
     keep_weights: bool = False
     """Keep the run folders of finished cells; otherwise their predictions and figures are all that stays."""
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    """Begin no further cell after so many minutes; what is done stays done. No part of any identity."""
+    minutes: Annotated[float, Field(ge=0)] | None = None
+    """Begin no further cell after so many minutes; what is done stays done. 0: train nothing, only write the tables of
+    what is there. No part of any identity."""
     resume_from: Path | None = None
     """Folder with finished cells of this study (``results/`` of an earlier OUT, or committed files): they are taken
     over and not trained again. No part of any identity."""

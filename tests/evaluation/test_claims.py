@@ -1,6 +1,7 @@
 """Claims: what is written is what is judged, against the same figures as a study's tables."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -185,9 +186,14 @@ def finding(**given):
     return parse_config({"fact": "method_facts.entropy", "of": "medium/kd", "above": 0, **given}, Finding)
 
 
+NONE_AT_ALL = {"empty": [], "undefined": math.nan}
+
+
 def reporting(values):
     trials = [
-        dataclasses.replace(trial, facts={"method_facts": {"entropy": value, "rounds": [{"f": 0.1}, {"f": value}]}})
+        dataclasses.replace(
+            trial, facts={"method_facts": {"entropy": value, "rounds": [{"f": 0.1}, {"f": value}], **NONE_AT_ALL}}
+        )
         for trial, value in zip(pool("kd", (0.5,) * len(values)).trials, values, strict=True)
     ]
     return {KD: next(iter(pools(trials, CONFIG).values()))}
@@ -209,7 +215,17 @@ def test_a_finding_may_be_a_mean_of_a_list_or_one_of_its_places_less_another():
     assert finding_figure(change, reporting([0.4, 0.3]), (0, 1)).by_seed == pytest.approx((0.3, 0.2))
 
 
-@pytest.mark.parametrize("fact", ["method_facts.nothing", "method_facts.rounds.7.f", "method_facts.rounds.x", "cost.a"])
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "method_facts.nothing",
+        "method_facts.rounds.7.f",
+        "method_facts.rounds.x",
+        "method_facts.empty",
+        "method_facts.undefined",
+        "cost.a",
+    ],
+)
 def test_a_figure_that_a_cell_does_not_report_is_missing_and_stops_no_other_claim(found, fact):
     config = register(
         {"a": claim(findings=[{"fact": fact, "of": "medium/kd", "above": 0}]), "b": claim(contrasts=[SURE])}

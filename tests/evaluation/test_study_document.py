@@ -193,6 +193,15 @@ def test_what_training_cost_stands_in_a_table_of_its_own_and_is_explained_once()
     assert text.count("Medians over seeds.") == 1
 
 
+def test_the_tables_begin_with_the_question_and_with_what_it_was_asked_of():
+    found = document({"none": 0.5, "kd": 0.5})
+    assert study_markdown(found).startswith("# Study\n\nMeans over seeds")
+    origin = {"title": "Why?", "configuration": "c" * 64, "prepared": "d" * 64}
+    text = study_markdown({**found, **origin, "cells": {"finished": 2, "planned": 5, "failed": 0}})
+    data = f"configuration `{'c' * 64}`, prepared data `{'d' * 64}`."
+    assert text.startswith(f"# Study: Why?\n\n2 of 5 cells; {data}\n\nMeans over seeds")
+
+
 def test_readers_are_told_what_seeds_and_families_and_intervals_are():
     text = study_markdown(document({"none": 0.5, "kd": 0.5}))
     for words in (

@@ -102,6 +102,10 @@ class Masks(torch.nn.Module):
 
 def test_a_saved_pass_leaves_the_loss_and_the_gradients_of_a_batch_that_is_shown_twice(monkeypatch):
     saved, shown = (build("tiny", K, False, None, 0).train() for _ in range(2))
+    for network in (saved, shown):
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):  # timm starts residual branches at 0, without gradients
+                torch.nn.init.ones_(module.weight)
     images = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
     batch, signal = dataclasses.replace(make_batch(2), images=images), TeacherSignal(torch.randn(2, K))
     objective = ConsistentKd(ConsKdConfig(), SUPERVISED)
@@ -131,6 +135,34 @@ def test_the_body_is_asked_once_where_both_passes_would_be_equal_up_to_the_class
         batch = dataclasses.replace(make_batch(2), images=torch.rand(2, 1, 32, 32))
         assert len(ConsistentKd(ConsKdConfig(), SUPERVISED).ask(network, batch).logits) == 4
     assert seen == [2, 4, 4]
+
+
+class Wrapped(torch.nn.Module):
+    """What several processes make of a network."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images, taps=()):
+        return self.module(images, taps)
+
+
+def test_a_network_of_several_processes_is_shown_every_image_twice():
+    network = build("tiny", K, False, None, 0).train()
+    batch = dataclasses.replace(make_batch(4), images=torch.rand(4, 1, 32, 32))
+    objective = ConsistentKd(ConsKdConfig(), SUPERVISED)
+    asked, whole = objective.ask(network, batch), objective.ask(Wrapped(network), batch)
+    assert torch.allclose(asked.logits, whole.logits, atol=1e-5)
+    assert len(whole.pooled) == len(asked.pooled) == 8
+
+
+def test_a_saved_pass_leaves_the_running_statistics_of_the_batch_itself():
+    plain, asked = (build("tiny", K, False, None, 0).train() for _ in range(2))
+    batch = dataclasses.replace(make_batch(4), images=torch.rand(4, 1, 32, 32))
+    plain(batch.images)
+    ConsistentKd(ConsKdConfig(), SUPERVISED).ask(asked, batch)
+    assert all(torch.equal(a, b) for a, b in zip(plain.buffers(), asked.buffers(), strict=True))
 
 
 def test_batch_norm_sees_the_statistics_of_the_batch_itself_although_every_image_comes_twice():

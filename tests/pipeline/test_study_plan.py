@@ -8,7 +8,7 @@ import pytest
 from fibrokd.config import load_config
 from fibrokd.errors import ConfigError
 from fibrokd.pipeline.compare_views import CompareViewsConfig
-from fibrokd.pipeline.study_grid import cells
+from fibrokd.pipeline.study_grid import cells, configuration_digest
 from fibrokd.pipeline.study_plan import StudyConfig
 from fibrokd.training.grafting import BLOCKS
 from tests.pipeline.test_study import settings
@@ -100,6 +100,38 @@ def test_what_is_wrong_with_a_declared_comparison_is_said_at_once(changes, messa
     two = {"student": {"method": {"kind": "none"}, "selection": {"stages": ["F3", "F4"]}}}
     with pytest.raises(ConfigError, match=message):
         settings(PREPARED, arms={"none": none, "two": two, "x": none | changes})
+
+
+WORDS = [
+    {"title": "Other words"},
+    {"shared": "elsewhere"},
+    {"minutes": 0},
+    {"arms": {"none": {"student": {"method": {"kind": "none"}}, "note": "words"}}},
+    {"arms": {"none": {"student": {"method": {"kind": "none"}, "supervised": {"label_smoothing": 0.1}}}}},
+]
+FIGURES = [
+    {"arms": {"alone": {"student": {"method": {"kind": "none"}}}}},
+    {"arms": {"none": {"student": {"method": {"kind": "none"}}, "control": True}}},
+    {"arms": {"none": {"student": {"method": {"kind": "none"}, "supervised": {"label_smoothing": 0}}}}},
+    {"seeds": [0]},
+    {"fractions": [0.5]},
+    {"views": {"seed": 5}},
+    {"bootstrap": {"resamples": 101}},
+]
+
+
+def test_the_digest_of_a_study_is_that_of_what_decides_its_figures():
+    plain = {"arms": {"none": {"student": {"method": {"kind": "none"}}}}}
+    wanted = configuration_digest(settings(PREPARED, **plain))
+    assert configuration_digest(settings("elsewhere", **plain)) == wanted
+    assert [configuration_digest(settings(PREPARED, **{**plain, **more})) for more in WORDS] == [wanted] * len(WORDS)
+    others = {configuration_digest(settings(PREPARED, **{**plain, **more})) for more in FIGURES}
+    assert len(others - {wanted}) == len(FIGURES)
+
+
+def test_every_study_asks_a_question_of_its_own():
+    titles = [load_config(path, StudyConfig).title for path in (STUDIES / "medium.yaml", *STUDIES.glob("regimes/*"))]
+    assert len(set(titles) - {""}) == len(titles) >= 13
 
 
 def test_what_arms_of_the_medium_study_are_compared_with_is_declared():

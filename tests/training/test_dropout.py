@@ -9,8 +9,15 @@ from pydantic import ValidationError
 from torch import nn
 
 from fibrokd.errors import ConfigError
-from fibrokd.training.dropout import Thinning, ensure_dropout, noisy, passes, thinned_answers
-from fibrokd.training.networks import build
+from fibrokd.training.dropout import (
+    Thinning,
+    ensure_dropout,
+    noisy,
+    only_classifier_is_noisy,
+    passes,
+    thinned_answers,
+)
+from fibrokd.training.networks import BACKBONES, build
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import LOGITS, POOLED, UNCERTAINTY
 from fibrokd.training.teachers import LiveTeacher
@@ -132,6 +139,17 @@ def test_batch_norm_is_untouched_by_masks_and_by_noise(images):
     with noisy(network), torch.no_grad():
         assert not torch.equal(network(images).logits, network(images).logits)
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("taps", [(), ("s16",)])
+def test_where_only_the_classifier_is_said_to_be_noisy_what_comes_before_it_is_the_same_twice(images, backbone, taps):
+    network = build(backbone, K, False, None, 0).train()
+    ensure_dropout(network, 0.5, taps)
+    with torch.no_grad():
+        pooled = [network(images[:2]).pooled for _ in range(2)]
+    assert only_classifier_is_noisy(network) is torch.equal(*pooled)
+    assert only_classifier_is_noisy(nn.Sequential(network)) is False
 
 
 def test_dropout_acts_while_training_only_and_changes_no_name(images):
