@@ -1,6 +1,6 @@
 """How often a registered claim about calibration errors is called significant where there is nothing to find.
 
-A calibration error is never below 0 and grows when patients are resampled, so the size of its test (symmetric bounds,
+A calibration error is never below 0 and grows when patients are resampled, so the size of its test (wide bounds,
 :func:`fibrokd.evaluation.claims_judged.contrast_figure`) is not what its name says. Cohorts are drawn over and over:
 patients with an effect of their own, two pictures each, whose evidence three networks of each of two arms see with
 noise of their own. An arm multiplies its logits by a factor: 1 is nearly calibrated, more is too sure, less not enough.

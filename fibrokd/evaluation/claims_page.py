@@ -26,8 +26,9 @@ Each claim stands in the register with the figures that would show it, and with 
 
 Contrasts are on test images of phantom patients; brackets are {level:g} % intervals over patients, seeds pooled, and
 p-values are two-sided against the bound, multiplied by the {tested} claims that have contrasts. Both hold for these
-trained networks, which share one teacher; how far seeds differ stands beside them. All of it is about small trainings
-on phantoms: it tells nothing of other budgets, other pictures, or the papers' own data.
+trained networks, which share one teacher; how far seeds differ stands beside them. Intervals of calibration errors are
+wider by the noise of their bins. All of it is about small trainings on phantoms: it tells nothing of other budgets,
+other pictures, or the papers' own data.
 """
 
 
