@@ -76,7 +76,7 @@ def _train(bench: Bench, plan: Sequence[Cell]) -> None:
     put_off: deque[Cell] = deque()  # what they need is in the making elsewhere
     while left or put_off:
         minutes = (time.monotonic() - started) / 60
-        if bench.config.minutes is not None and minutes > bench.config.minutes:
+        if bench.config.minutes is not None and minutes >= bench.config.minutes:
             say(f"study: stopped after {minutes:.0f} minutes, as asked")
             return
         if not left:  # one at a time: to see that something is still being made costs reading a teacher

@@ -190,7 +190,7 @@ def test_results_are_taken_over_elsewhere_and_others_are_not(prepared, done, tmp
     monkeypatch.setattr(study, "train_cell", lambda *_: pytest.fail("trained again"))
     study.run(settings(prepared, resume_from=str(done / "results")), tmp_path / "out")
     assert digest_file(tmp_path / "out" / "study.json") == digest_file(done / "study.json")
-    other = settings(prepared, resume_from=str(done / "results"), seeds=[0], minutes=1e-9, views={"seed": 5})
+    other = settings(prepared, resume_from=str(done / "results"), seeds=[0], minutes=0, views={"seed": 5})
     with pytest.raises(ArtifactError, match="Expected a finished cell"):
         study.run(other, tmp_path / "other")
 

@@ -139,7 +139,7 @@ def test_a_study_that_waits_for_another_process_ends_in_time(prepared, tmp_path,
     trainer.failing = {"kd": SharedBusyError("held", "wait")}
     document = study.run(settings(prepared, minutes=3.0), tmp_path)
     assert document["cells"] == {"finished": 4, "planned": 6, "failed": 0}
-    assert len(waits) == 4
+    assert len(waits) == 3
 
 
 def test_what_is_shared_is_made_by_one_process(prepared, tmp_path, monkeypatch):
