@@ -91,10 +91,15 @@ def _side(contrast: Contrast, arms: Sequence[ArmOf]) -> str:
 def _told(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    seeds = " / ".join(f"{value:+.3f}" for value in figure.by_seed)
+    seeds = " / ".join(map(_signed, figure.by_seed))
     if figure.p is None:
-        return f": {figure.value:+.3f} (seeds {seeds})"
+        return f": {_signed(figure.value)} (seeds {seeds})"
     return f": {figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}], p {_p(figure.p)} (seeds {seeds})"
+
+
+def _signed(value: float) -> str:
+    """Three decimals, or two digits where nothing would be left of a figure."""
+    return f"{value:+.2g}" if 0 < abs(value) < 0.005 else f"{value:+.3f}"
 
 
 def _p(value: float) -> str:

@@ -10,9 +10,12 @@ labels. Its formulas are not known to us; ours are:
   exchanged, as in Knowledge Adjustment; the set of probabilities, hence the entropy, stays. Under MixUp a page is
   wrong if it agrees with less than half of the pair (a_i < ½), and what counts as true is the dominant stage, whose
   λ ≥ ½. The page that is judged is the one that is taught: the mean at temperature T.
-* entropy: page i weighs v_i(τ) = 1 − (1 − τ) H(b_i) / log K, with τ from 0 in the first epoch to 1 in the last: what
-  teachers are unsure about comes late. The sum is divided by B, not by Σ v: early on, an unsure batch teaches less.
-  At which temperature the entropy is taken is open (``entropy_temperature``).
+* entropy: page i weighs v_i(τ) = 1 − (1 − τ) H(b_i^H) / log K, b_i^H = Σ_m ν_m σ(z_m / T_H), with τ from 0 in the first
+  epoch to 1 in the last: what teachers are unsure about comes late. The sum is divided by B, not by Σ v: early on, an
+  unsure batch teaches less.
+  At which temperature the entropy is taken is open. At T = 3 nearly every page is unsure, the teacher says almost
+  nothing before the last epochs, and some students never begin to learn (docs/experiments.md), so the entropy is that
+  at 1 unless ``entropy_temperature`` says otherwise; ``null`` takes that of the page that is taught, H(b_i).
 * label smoothing is part of the method: ε = 0 is refused.
 
 What the paper claims is not a better student but a cheaper one: ``ledger.json`` and ``cost.json`` of a book, and
@@ -65,8 +68,8 @@ class BookKdConfig(MixtureConfig):
     entropy_weights: bool = True
     """Let pages with high entropy come late."""
 
-    entropy_temperature: Annotated[float, Field(gt=0)] | None = None
-    """Temperature at which a page's entropy is taken; ``null``: T."""
+    entropy_temperature: Annotated[float, Field(gt=0)] | None = 1.0
+    """T_H, the temperature at which a page's entropy is taken; ``null``: T."""
 
     @field_validator("teacher_weights")
     @classmethod
@@ -166,7 +169,7 @@ METHOD = MethodSpec(
     title="BookKD: knowledge books, corrected and weighted by entropy",
     idea="Teachers write their answers down once; students learn from the repaired pages, the unsure ones last.",
     formula="L = (1 − α) L_sup + α T² Σ_i v_i KL(b_i ‖ p_s^T) / B, b = swap(Σ_m ν_m σ(z_m / T)), "
-    "v_i = 1 − (1 − τ) H(b_i) / log K",
+    "v_i = 1 − (1 − τ) H(Σ_m ν_m σ(z_m / T_H)) / log K",
     grades="B D",
     reference="Zhu et al., DOI 10.1016/j.knosys.2023.110916 (abstract); correction as in arXiv:1911.07471",
     config=BookKdConfig,

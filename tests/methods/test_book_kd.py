@@ -70,7 +70,7 @@ def test_one_teacher_without_correction_and_weights_is_vanilla_distillation(stud
 
 def test_the_loss_is_what_loops_over_images_and_teachers_give(student, teacher):
     batch, other = make_batch(), 2 * torch.randn(8, K, generator=torch.Generator().manual_seed(9))
-    config = BookKdConfig(alpha=0.7, kd_temperature=2.0)
+    config = BookKdConfig(alpha=0.7, kd_temperature=2.0, entropy_temperature=None)
     signal = EnsembleSignal.of([TeacherSignal(teacher), TeacherSignal(other)], (0.75, 0.25))
     moment = Moment(1, 4)
     total = 0.0
@@ -133,9 +133,10 @@ def test_the_sum_is_divided_by_the_images_not_by_the_weights(student):
 
 def test_entropy_may_be_taken_at_another_temperature(student, teacher):
     batch, signal = make_batch(), TeacherSignal(teacher)
-    cold = _terms(BookKdConfig(correction=False, entropy_temperature=1.0), student, signal, batch, FIRST)["kd"]
     plain = _terms(BookKdConfig(**PLAIN), student, signal, batch, FIRST)["kd"]
-    assert torch.allclose(cold.values, page_weights(signal.probabilities(1.0), 0.0) * plain.values)
+    for given, temperature in (({}, 1.0), ({"entropy_temperature": 7.0}, 7.0), ({"entropy_temperature": None}, 3.0)):
+        weighed = _terms(BookKdConfig(correction=False, **given), student, signal, batch, FIRST)["kd"]
+        assert torch.allclose(weighed.values, page_weights(signal.probabilities(temperature), 0.0) * plain.values)
 
 
 def test_extreme_logits_and_empty_answers_stay_finite_and_only_the_student_gets_a_gradient(student):
