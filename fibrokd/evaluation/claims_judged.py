@@ -185,9 +185,9 @@ def _wide_interval(
     """The same of calibration errors, wider by what the noise of their bins may add to either side.
 
     A calibration error is too high by that noise, the more so the better a network is calibrated, and resampling adds
-    noise of the same size to it. Of a perfectly calibrated network it is noise alone, which grows from s to √2 s: what
-    was there before is at most ``added`` / (√2 − 1). Bounds that leave this out exclude the truth in up to a quarter
-    of all cohorts (``benchmarks.calibration_size``).
+    noise of the same size to it. Of a perfectly calibrated network it is noise alone, which grows from about s to √2 s:
+    what was there before is about ``added`` / (√2 − 1). Bounds that leave this out exclude the truth in up to a quarter
+    of all cohorts (``benchmarks.calibration_size``; docs/decisions/0013 says where these fail, too).
     """
     distance = np.abs(known - known.mean()) + added / (math.sqrt(2) - 1)
     reach = float(np.quantile(distance, level))
