@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fibrokd.evaluation.claims import ArmOf, Claim, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.claims_judged import Figure, Judgement
+from fibrokd.evaluation.markdown import table
 
 _HEAD = """\
 # Claims of the literature, and whether we could reproduce them
@@ -46,12 +47,8 @@ def claims_markdown(config: ClaimsConfig, judged: Mapping[str, Judgement]) -> st
         seeds=config.seeds,
         tested=sum(bool(claim.contrasts) for claim in config.claims.values()),
     )
-    rows = ["| claim | of | regime | outcome |", "| --- | --- | --- | --- |"]
-    rows += [
-        f"| {claim.says} | {_kinds(claim)} | {claim.regime} | {judged[name].outcome} |"
-        for name, claim in config.claims.items()
-    ]
-    parts = [head, *rows, ""]
+    outcomes = [(c.says, _kinds(c), c.regime, judged[name].outcome) for name, c in config.claims.items()]
+    parts = [head, *table(["claim", "of", "regime", "outcome"], outcomes), ""]
     for name, claim in config.claims.items():
         parts += _section(name, claim, judged[name])
     return "\n".join(parts)

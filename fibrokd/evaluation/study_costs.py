@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from fibrokd.evaluation.markdown import table
 from fibrokd.evaluation.study import Pool
 
 _COLUMNS = {
@@ -80,11 +81,8 @@ def cost_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         rows: Rows of study.json.
     """
-    lines = ["| Arm | " + " | ".join(_COLUMNS.values()) + " |", "| --- " * (1 + len(_COLUMNS)) + "|"]
-    for row in rows:
-        cells = [f"`{row['arm']}`", *(_figure(row["cost"], name) for name in _COLUMNS)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    cells = [[f"`{row['arm']}`", *(_figure(row["cost"], name) for name in _COLUMNS)] for row in rows]
+    return table(["Arm", *_COLUMNS.values()], cells)
 
 
 def _figure(cost: Mapping[str, Any], name: str) -> str:

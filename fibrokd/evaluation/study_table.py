@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fibrokd.evaluation.markdown import table
 from fibrokd.evaluation.study import is_better
 from fibrokd.evaluation.study_costs import COST_WORDS, cost_table
 from fibrokd.evaluation.study_document import TEACHER, signed
@@ -46,6 +47,16 @@ def study_markdown(document: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def arm_with_notes(row: Mapping[str, Any]) -> str:
+    """Return the name of a row's arm and what is to be known of it: that it is a control, its note.
+
+    Args:
+        row: A row of study.json.
+    """
+    notes = [*(["control"] if row["control"] else []), *([row["note"]] if row["note"] else [])]
+    return f"`{row['arm']}`" + (f" ({'; '.join(notes)})" if notes else "")
+
+
 def _origin(document: Mapping[str, Any]) -> list[str]:
     """What was trained, on what: nothing, where the document does not say."""
     if "configuration" not in document:
@@ -83,20 +94,13 @@ def _teachers(rows: Sequence[Mapping[str, Any]], document: Mapping[str, Any]) ->
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    heads = ["Arm", "Seeds", *_HEADINGS.values(), "Parameters", "MB", "ms"]
-    lines = [_line(heads), _line(["---"] * len(heads))]
-    for row in rows:
-        cost = row["cost"]
-        notes = [*(["control"] if row["control"] else []), *([row["note"]] if row["note"] else [])]
-        cells = [f"`{row['arm']}`" + (f" ({'; '.join(notes)})" if notes else ""), str(len(row["seeds"]))]
-        cells += [_figure(row["metrics"][name]) for name in _HEADINGS]
-        cells += [
-            f"{cost['parameters']:,}",
-            f"{cost['deployed_bytes'] / 1e6:.2f}",
-            f"{cost['latency_ms']:.1f}",
-        ]
-        lines.append(_line(cells))
-    return lines
+    return table(["Arm", "Seeds", *_HEADINGS.values(), "Parameters", "MB", "ms"], map(_cells, rows))
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    cost = row["cost"]
+    size = [f"{cost['parameters']:,}", f"{cost['deployed_bytes'] / 1e6:.2f}", f"{cost['latency_ms']:.1f}"]
+    return [arm_with_notes(row), str(len(row["seeds"])), *(_figure(row["metrics"][name]) for name in _HEADINGS), *size]
 
 
 def _comparisons(entries: Sequence[Mapping[str, Any]], alpha: float) -> list[str]:
@@ -109,14 +113,13 @@ def _comparisons(entries: Sequence[Mapping[str, Any]], alpha: float) -> list[str
 
 def _differences(entries: Sequence[Mapping[str, Any]], alpha: float) -> list[str]:
     metrics = list(dict.fromkeys(entry["metric"] for entry in entries))
-    heads = ["Arm", "Family", *(_HEADINGS[m] for m in metrics)]
-    lines = [_line(heads), _line(["---"] * len(heads))]
+    rows = []
     for arm in dict.fromkeys(entry["arm"] for entry in entries):
         by_metric = {entry["metric"]: entry for entry in entries if entry["arm"] == arm}
         tested = [entry for entry in by_metric.values() if entry["family"]]
         family = f"{tested[0]['family']} ({tested[0]['family_size']})" if tested else "–"
-        lines.append(_line([f"`{arm}`", family, *(_change(by_metric[m], alpha) for m in metrics)]))
-    return lines
+        rows.append([f"`{arm}`", family, *(_change(by_metric[m], alpha) for m in metrics)])
+    return table(["Arm", "Family", *(_HEADINGS[m] for m in metrics)], rows)
 
 
 def _standing(entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -124,11 +127,12 @@ def _standing(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     if not entries:
         return []
     metrics = list(dict.fromkeys(entry["metric"] for entry in entries))
-    lines = [_line(["Teacher less arm", *(_HEADINGS[m] for m in metrics)]), _line(["---"] * (len(metrics) + 1))]
+    rows = []
     for teacher, reference in dict.fromkeys((e["teacher"], e["reference"]) for e in entries):
         own = {e["metric"]: e for e in entries if (e["teacher"], e["reference"]) == (teacher, reference)}
         cells = [signed(own[m]) + ("" if own[m]["better"] else " **not better**") for m in metrics]
-        lines.append(_line([f"`{TEACHER}{teacher}` − `{reference}`", *cells]))
+        rows.append([f"`{TEACHER}{teacher}` − `{reference}`", *cells])
+    lines = table(["Teacher less arm", *(_HEADINGS[m] for m in metrics)], rows)
     why = "Where a teacher is not better than learning from labels alone, that its students gain nothing tells nothing."
     return ["### Teachers against no distillation", "", why, "", *lines, ""]
 
@@ -150,7 +154,3 @@ def _change(entry: Mapping[str, Any], alpha: float) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.evaluation.markdown import table
 from fibrokd.pipeline.methods_results import results_table, studies_table
 from fibrokd.training.method import GRADES, MethodSpec
 
@@ -62,14 +63,14 @@ def _grades() -> list[str]:
 
 
 def _overview(specs: Sequence[MethodSpec]) -> list[str]:
-    lines = ["| kind | system | grades | teachers | book |", "| --- | --- | --- | --- | --- |"]
+    rows = []
     for spec in specs:
         least, most = spec.teachers
         teachers = str(least) if least == most else f"{least} to {most}"
         book = "yes" if spec.cacheable else "no" if most else "–"
         grades = ", ".join(spec.grades.split())
-        lines.append(f"| [`{spec.kind}`](#{spec.kind}) | {_escaped(spec.title)} | {grades} | {teachers} | {book} |")
-    return lines
+        rows.append([f"[`{spec.kind}`](#{spec.kind})", spec.title, grades, teachers, book])
+    return table(["kind", "system", "grades", "teachers", "book"], rows)
 
 
 def _section(spec: MethodSpec, claims: str) -> list[str]:
@@ -95,7 +96,3 @@ def _section(spec: MethodSpec, claims: str) -> list[str]:
 def _claims(kind: str, register: ClaimsConfig | None) -> str:
     claims = register.claims if register is not None else {}
     return "; ".join(f"[{claim.says}](claims.md#{name})" for name, claim in claims.items() if kind in claim.methods)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")

@@ -5,12 +5,14 @@ Reads and formats what study.json says, and computes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import ArtifactError
+from fibrokd.evaluation.markdown import table
 from fibrokd.evaluation.study_document import FORMAT
+from fibrokd.evaluation.study_table import arm_with_notes
 from fibrokd.files import read_json
 
 Studies = Mapping[str, Mapping[str, Any]]
@@ -54,12 +56,13 @@ def studies_table(studies: Studies) -> list[str]:
     Args:
         studies: Name → content of study.json.
     """
-    lines = ["## Studies", "", _WORDS, "", *_head("study", "question", "cells", "configuration", "prepared data")]
+    rows = []
     for name, study in studies.items():
         cells = "{finished} of {planned}".format(**study["cells"])
         digests = [f"`{study[key][:12]}`" for key in ("configuration", "prepared")]
-        lines.append(_line([f"[{name}](study/{name}/study.md)", study["title"], cells, *digests]))
-    return lines
+        rows.append([f"[{name}](study/{name}/study.md)", study["title"], cells, *digests])
+    heads = ["study", "question", "cells", "configuration", "prepared data"]
+    return ["## Studies", "", _WORDS, "", *table(heads, rows)]
 
 
 def results_table(kind: str, studies: Studies) -> list[str]:
@@ -72,18 +75,14 @@ def results_table(kind: str, studies: Studies) -> list[str]:
     found = [(name, study, row) for name, study in studies.items() for row in study["rows"] if row["method"] == kind]
     if not found:
         return ["* Results: not studied yet"]
-    lines = _head("study", "arm", "student", "patients", "seeds", *_SHOWN.values(), "kappa less that of")
+    rows = []
     for name, study, row in found:
         figures = [_figure(row["metrics"][metric]) for metric in _SHOWN]
         share = f"{100 * row['fraction']:g} %"
-        where = [name, _arm(row), _student(row, study), share, str(len(row["seeds"]))]
-        lines.append(_line([*where, *figures, _less(row, study)]))
-    return lines
-
-
-def _arm(row: Mapping[str, Any]) -> str:
-    notes = [*(["control"] if row["control"] else []), *([row["note"]] if row["note"] else [])]
-    return f"`{row['arm']}`" + (f" ({'; '.join(notes)})" if notes else "")
+        where = [name, arm_with_notes(row), _student(row, study), share, str(len(row["seeds"]))]
+        rows.append([*where, *figures, _less(row, study)])
+    heads = ["study", "arm", "student", "patients", "seeds", *_SHOWN.values(), "kappa less that of"]
+    return table(heads, rows)
 
 
 def _student(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
@@ -110,11 +109,3 @@ def _less(row: Mapping[str, Any], study: Mapping[str, Any]) -> str:
     ]
     told = [f"`{e['reference']}` {e['value']:+.3f} [{e['low']:+.3f}, {e['high']:+.3f}]" for e in own]
     return "; ".join(told) or "–"
-
-
-def _head(*titles: str) -> list[str]:
-    return [_line(titles), _line(["---"] * len(titles))]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
