@@ -67,42 +67,39 @@ def curves_uri(curves: Mapping[str, Curve], label: str) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(_svg(figure).encode()).decode()
 
 
-Point = tuple[int | float, int | float, int | float, int | float]
-"""(horizontal, vertical, low, high)."""
+Row = tuple[float, float, float, float]
 
 
-def scatter_svg(points: Mapping[str, Point], across: str, label: str) -> str:
-    """Return a chart of numbered points with intervals as SVG text; the legend says which is which.
+def rows_svg(rows: Mapping[str, Row], measured: str, cost: str) -> str:
+    """Return a chart of one row per entry, best first: a figure with its interval, and beside it what it cost.
+
+    Entries that no other one beats at a lower cost are drawn filled.
 
     Args:
-        points: Title → place and vertical bounds; the horizontal axis is logarithmic.
-        across: Label of the horizontal axis.
-        label: Label of the vertical axis.
+        rows: Title → value, lower bound, upper bound, cost (above 0); more of the value is better.
+        measured: Label of the value.
+        cost: Label of the cost, on a logarithmic axis.
     """
+    ranked = sorted(rows.items(), key=lambda entry: entry[1][0], reverse=True)
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 5.2 + 0.1 * len(points)), layout="constrained")
-        axes = figure.subplots()
-        for rank, (title, (x, y, low, high)) in enumerate(points.items()):
-            colour, _, marker = _LINES[rank % len(_LINES)]
-            reach = [[max(0.0, y - low)], [max(0.0, high - y)]]
-            axes.errorbar(
-                [x],
-                [y],
-                yerr=reach,
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                capsize=2,
-                label=f"{rank + 1} {title}",
-            )
-            axes.annotate(str(rank + 1), (x, y), textcoords="offset points", xytext=(5, 4), fontsize=8)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("")
-        axes.set_xlabel(across)
-        axes.set_ylabel(label)
-        figure.legend(loc="outside right upper", fontsize=8)
+        figure = Figure(figsize=(9, 1.1 + 0.26 * len(ranked)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        cheapest = np.inf
+        for place, (_, (value, low, high, spent)) in enumerate(ranked):
+            filled = {"markerfacecolor": _LINES[0][0] if spent < cheapest else "white"}
+            cheapest = min(cheapest, spent)
+            reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
+            left.errorbar([value], [place], xerr=reach, color=_LINES[0][0], marker="o", capsize=2, **filled)
+            right.plot([spent], [place], color=_LINES[0][0], marker="o", linestyle="none", **filled)
+        left.set_yticks(range(len(ranked)), [title for title, _ in ranked])
+        left.invert_yaxis()
+        left.set_xlabel(measured)
+        right.set_xlabel(cost)
+        right.set_xscale("log")
+        right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_major_formatter("{x:g}")
+        right.xaxis.set_minor_formatter("")
+        figure.suptitle("Filled: no row above it is as cheap", fontsize=9, x=0.99, ha="right")
         return _svg(figure)
 
 

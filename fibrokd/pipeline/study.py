@@ -16,7 +16,7 @@ from typing import Any
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ArtifactError, BusyError, FibroKDError
-from fibrokd.evaluation.figures import scatter_svg
+from fibrokd.evaluation.figures import rows_svg
 from fibrokd.evaluation.study_document import TEACHER, study_document
 from fibrokd.evaluation.study_table import study_markdown
 from fibrokd.files import write_json, write_text
@@ -163,18 +163,19 @@ def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
 
 
 def _picture(document: dict[str, Any]) -> str:
-    """Balanced accuracy against the cost of training, one point per student that tells all stages apart."""
+    """Balanced accuracy and the cost of training, one row per student that tells all stages apart."""
     students = [row for row in document["rows"] if not row["arm"].startswith(TEACHER)]
     most = max(len(row["stages"]) for row in students)
     shown = [row for row in students if len(row["stages"]) == most]
-    alike = len({(row["backbone"], row["fraction"]) for row in shown}) == 1
+    several = {key for key in ("backbone", "fraction") if len({row[key] for row in shown}) > 1}
     counted = all(row["cost"]["cpu_seconds"] is not None for row in shown)
     cost, words = ("cpu_seconds", "Processor time") if counted else ("train_seconds", "Training time")
-    points = {}
+    entries = {}
     for row in shown:
         figure = row["metrics"]["balanced_accuracy"]
         value = figure["value"]
         bounds = [value if figure[side] is None else figure[side] for side in ("low", "high")]
-        where = "" if alike else f" {row['backbone']} {100 * row['fraction']:g} %"
-        points[row["arm"] + where] = (row["cost"][cost], value, *bounds)
-    return scatter_svg(points, f"{words} of one cell, seconds", "Balanced accuracy")
+        where = [row["backbone"]] if "backbone" in several else []
+        where += [f"{100 * row['fraction']:g} %"] if "fraction" in several else []
+        entries[", ".join([row["arm"], *where])] = (value, *bounds, row["cost"][cost])
+    return rows_svg(entries, "Balanced accuracy", f"{words} of one cell, seconds")

@@ -175,7 +175,8 @@ def test_the_picture_shows_what_can_be_compared_and_names_no_more_than_it_must()
     picture = study._picture({"rows": [_row("none"), _row("kd"), _row("two", stages=2), _row("teacher:big")]})
     assert [name for name in ("none", "kd", "two", "big") if f"{name}<" in picture] == ["none", "kd"]
     assert "tiny" not in picture
-    assert "tiny 100 %" in study._picture({"rows": [_row("none"), _row("none", backbone="resnet18")]})
+    assert ">none, tiny<" in study._picture({"rows": [_row("none"), _row("none", backbone="resnet18")]})
+    assert ">none, 25 %<" in study._picture({"rows": [_row("none"), {**_row("none"), "fraction": 0.25}]})
     assert "Training time" in study._picture({"rows": [_row("none"), _row("kd", cpu=None)]})
 
 
