@@ -29,6 +29,7 @@ from jaxtyping import Float
 from fibrokd.evaluation.claims import ArmOf, Claim, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.intervals import MAX_UNDEFINED, MIN_CLUSTERS, require_same_images
 from fibrokd.evaluation.study import CALIBRATION, Pool
+from fibrokd.evaluation.study_calibration import distances_of_differences
 
 TEACHER = "teacher:"
 Pools = Mapping[ArmOf, Pool]
@@ -137,7 +138,7 @@ def shared_seeds(part: Contrast | Finding, pools: Pools, least: int) -> tuple[in
 
 
 def contrast_figure(contrast: Contrast, pools: Pools, seeds: Sequence[int], level: float) -> Figure:
-    """Return a contrast with its percentile interval and p-value.
+    """Return a contrast with its interval and p-value: by percentiles, of calibration errors symmetric about the value.
 
     Args:
         contrast: Which arms, which metric, which bound.
@@ -166,7 +167,8 @@ def contrast_figure(contrast: Contrast, pools: Pools, seeds: Sequence[int], leve
         raise MissingError(f"patients enough to estimate {contrast.metric.replace('_', ' ')}")
     if contrast.metric == CALIBRATION:
         added = {arm: np.array([max(0.0, np.nanmean(drawn[arm]) - by_seed[arm].mean())]) for arm in by_seed}
-        interval = _wide_interval(contrast, value, known, float(max(_both_sides(contrast, added))[0]), level)
+        distance = distances_of_differences(known, float(max(_both_sides(contrast, added))[0]))
+        interval = _symmetric_interval(contrast, value, distance, level)
     else:
         interval = _interval(contrast, known, level)
     return Figure(value, *_sides(contrast, values), *interval)
@@ -179,20 +181,13 @@ def _interval(contrast: Contrast, known: Float[np.ndarray, " R"], level: float) 
     return low, high, min(1.0, 2 * (beyond + 1) / (len(known) + 1))
 
 
-def _wide_interval(
-    contrast: Contrast, value: float, known: Float[np.ndarray, " R"], added: float, level: float
+def _symmetric_interval(
+    contrast: Contrast, value: float, distance: Float[np.ndarray, " R"], level: float
 ) -> tuple[float, float, float]:
-    """The same of calibration errors, wider by what the noise of their bins may add to either side.
-
-    A calibration error is too high by that noise, the more so the better a network is calibrated, and resampling adds
-    noise of the same size to it. Of a perfectly calibrated network it is noise alone, which grows from about s to √2 s:
-    what was there before is about ``added`` / (√2 − 1). Bounds that leave this out exclude the truth in up to a quarter
-    of all cohorts (``benchmarks.calibration_size``; docs/decisions/0013 says where these fail, too).
-    """
-    distance = np.abs(known - known.mean()) + added / (math.sqrt(2) - 1)
+    """The same from how far the value may lie from the truth."""
     reach = float(np.quantile(distance, level))
     beyond = np.count_nonzero(distance >= abs(value - contrast.limit))
-    return value - reach, value + reach, (beyond + 1) / (len(known) + 1)
+    return value - reach, value + reach, (beyond + 1) / (len(distance) + 1)
 
 
 def _rows(values: np.ndarray, pool: Pool, seeds: Sequence[int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from fibrokd.evaluation.claims import ArmOf, Claim, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.claims_judged import Figure, Judgement
 from fibrokd.evaluation.markdown import table
+from fibrokd.evaluation.study_document import p_value
 
 _HEAD = """\
 # Claims of the literature, and whether we could reproduce them
@@ -27,9 +28,10 @@ Each claim stands in the register with the figures that would show it, and with 
 
 Contrasts are on test images of phantom patients; brackets are {level:g} % intervals over patients, seeds pooled, and
 p-values are two-sided against the bound, multiplied by the {tested} claims that have contrasts. Both hold for these
-trained networks, which share one teacher; how far seeds differ stands beside them. Intervals of calibration errors are
-wider by the noise of their bins. All of it is about small trainings on phantoms: it tells nothing of other budgets,
-other pictures, or the papers' own data.
+trained networks, which share one teacher; how far seeds differ stands beside them. Where one of two networks is nearly
+calibrated, the noise of the bins hides a part of the difference of their calibration errors: such differences are too
+near to 0, and their intervals wider by that noise. All of it is about small trainings on phantoms: it tells nothing of
+other budgets, other pictures, or the papers' own data.
 """
 
 
@@ -59,7 +61,7 @@ def _kinds(claim: Claim) -> str:
 
 
 def _section(name: str, claim: Claim, found: Judgement) -> list[str]:
-    corrected = "" if found.p is None or found.missing else f" (corrected p {_p(found.p)})"
+    corrected = "" if found.p is None or found.missing else f" (corrected p {p_value(found.p)})"
     lines = [f"## {name}", "", f"{claim.says} **{found.outcome.capitalize()}**{corrected}.", ""]
     lines += [f"{claim.elsewhere.strip()}", ""] if claim.elsewhere else []
     figures: Sequence[Figure | None] = (*found.contrasts, *found.findings) or [None] * len(claim.parts)
@@ -88,16 +90,10 @@ def _side(contrast: Contrast, arms: Sequence[ArmOf]) -> str:
 def _told(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    seeds = " / ".join(map(_signed, figure.by_seed))
-    if figure.p is None:
-        return f": {_signed(figure.value)} (seeds {seeds})"
-    return f": {figure.value:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}], p {_p(figure.p)} (seeds {seeds})"
-
-
-def _signed(value: float) -> str:
-    """Three decimals, or two digits where nothing would be left of a figure."""
-    return f"{value:+.2g}" if 0 < abs(value) < 0.005 else f"{value:+.3f}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    bounds = [bound for bound in (figure.low, figure.high) if bound is not None]
+    largest = max(map(abs, (figure.value, *bounds, *figure.by_seed)))
+    decimals = 3 if largest >= 0.01 else 4  # the same for all figures of a line
+    value, *seeds = (f"{number:+.{decimals}f}" for number in (figure.value, *figure.by_seed))
+    between = f" [{', '.join(f'{bound:+.{decimals}f}' for bound in bounds)}]" if bounds else ""
+    tested = "" if figure.p is None else f", p {p_value(figure.p)}"
+    return f": {value}{between}{tested} (seeds {' / '.join(seeds)})"

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from xml.sax.saxutils import escape
 
 import matplotlib as mpl
 import numpy as np
@@ -67,40 +68,55 @@ def curves_uri(curves: Mapping[str, Curve], label: str) -> str:
         return "data:image/svg+xml;base64," + base64.b64encode(_svg(figure).encode()).decode()
 
 
-Row = tuple[float, float, float, float]
+Row = tuple[float, float | None, float | None, float]
 
 
 def rows_svg(rows: Mapping[str, Row], measured: str, cost: str) -> str:
     """Return a chart of one row per entry, best first: a figure with its interval, and beside it what it cost.
 
-    Entries that no other one beats at a lower cost are drawn filled.
+    Its description holds the same numbers as text.
 
     Args:
-        rows: Title → value, lower bound, upper bound, cost (above 0); more of the value is better.
+        rows: Title → value, lower bound, upper bound (None: not known), cost; more of the value is better.
         measured: Label of the value.
         cost: Label of the cost, on a logarithmic axis.
+
+    Raises:
+        ValueError: A number is not finite, or a cost is not above 0.
     """
-    ranked = sorted(rows.items(), key=lambda entry: entry[1][0], reverse=True)
+    for title, numbers in rows.items():
+        if not np.isfinite([number for number in numbers if number is not None]).all() or numbers[-1] <= 0:
+            raise ValueError(f"expected finite numbers and a cost above 0, found {numbers} of {title}")
+    ranked = sorted(rows.items(), key=lambda entry: (-entry[1][0], entry[1][-1]))
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9, 1.1 + 0.26 * len(ranked)), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        cheapest = np.inf
         for place, (_, (value, low, high, spent)) in enumerate(ranked):
-            filled = {"markerfacecolor": _LINES[0][0] if spent < cheapest else "white"}
-            cheapest = min(cheapest, spent)
-            reach = [[max(0.0, value - low)], [max(0.0, high - value)]]
-            left.errorbar([value], [place], xerr=reach, color=_LINES[0][0], marker="o", capsize=2, **filled)
-            right.plot([spent], [place], color=_LINES[0][0], marker="o", linestyle="none", **filled)
+            reach = None if low is None or high is None else [[max(0.0, value - low)], [max(0.0, high - value)]]
+            left.errorbar([value], [place], xerr=reach, color=_LINES[0][0], marker="o", capsize=2)
+            right.plot([spent], [place], color=_LINES[0][0], marker="o", linestyle="none")
         left.set_yticks(range(len(ranked)), [title for title, _ in ranked])
-        left.invert_yaxis()
+        left.set_ylim(len(ranked) - 0.5, -0.5)
         left.set_xlabel(measured)
         right.set_xlabel(cost)
         right.set_xscale("log")
         right.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         right.xaxis.set_major_formatter("{x:g}")
         right.xaxis.set_minor_formatter("")
-        figure.suptitle("Filled: no row above it is as cheap", fontsize=9, x=0.99, ha="right")
-        return _svg(figure)
+        told = "; ".join(f"{title}: {_words(numbers)}" for title, numbers in ranked)
+        return _described(_svg(figure), f"{measured}, and {' '.join(cost.split())}", told)
+
+
+def _words(numbers: Row) -> str:
+    value, low, high, spent = numbers
+    bounds = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{value:.3f}{bounds}, {spent:.3g}"
+
+
+def _described(svg: str, title: str, description: str) -> str:
+    """The picture with a title and words for who cannot see it."""
+    head, rest = svg.split(">", 1)
+    return f'{head} role="img">\n <title>{escape(title)}</title>\n <desc>{escape(description)}</desc>{rest}'
 
 
 def _svg(figure: Figure) -> str:

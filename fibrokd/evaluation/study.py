@@ -27,7 +27,12 @@ from fibrokd.errors import TableError
 from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts, percentile_interval, require_same_images
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study_calibration import calibration_errors, calibration_sums, restricted
+from fibrokd.evaluation.study_calibration import (
+    calibration_errors,
+    calibration_sums,
+    distances_of_differences,
+    restricted,
+)
 from fibrokd.evaluation.totals import totals_by_group
 
 CALIBRATION = "expected_calibration_error"
@@ -40,6 +45,9 @@ COMPARED = (*TESTED, CALIBRATION)
 _COUNTED = ("accuracy", "balanced_accuracy", "macro_f1", "quadratic_kappa", "mean_absolute_stage_error", "log_loss")
 REPORTED = (*_COUNTED, CALIBRATION)
 """Metrics of the table, in its order."""
+
+LEAST_SEEDS = 3
+"""Seeds below which no difference between arms is called better or worse."""
 
 LOWER_IS_BETTER = frozenset(["mean_absolute_stage_error", "log_loss", CALIBRATION])
 
@@ -144,13 +152,18 @@ def summary(pool: Pool) -> dict[str, Any]:
         values = pool.values(metric)
         known = len(values) > 1 and bool(np.isfinite(values).all())
         spread = float(values.std(ddof=1)) if known else None
-        found = _estimate(float(values.mean()), pool.resampled(metric).mean(axis=0), pool, metric, least=0.0)
-        figures[metric] = {**found, "seed_deviation": spread}
+        value, drawn = float(values.mean()), pool.resampled(metric).mean(axis=0)
+        # Draws of a calibration error lie too high by the noise that resampling adds: their percentiles may miss the
+        # value itself, and reflected at it they overshoot. Symmetric bounds hold in simulations (see the test).
+        distance = np.abs(drawn - value) if metric == CALIBRATION else None
+        figures[metric] = {**_estimate(value, drawn, pool, distance, least=0.0), "seed_deviation": spread}
     return figures
 
 
 def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -> dict[str, Any]:
     """Return pool − reference on the same images, with interval and two-sided p-value; ``None`` with a note if not.
+
+    ``by_seed`` holds the difference of every pair of seeds; it is empty where means over all seeds are compared.
 
     Args:
         pool: The arm.
@@ -164,18 +177,31 @@ def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -
     """
     shared = sorted(set(pool.seeds) & set(reference.seeds)) if by_seed else []
     if by_seed and not shared:
-        return {"value": None, "low": None, "high": None, "p": None, "seeds": [], "note": "no seed in common"}
+        nothing = {"value": None, "low": None, "high": None, "p": None, "note": "no seed in common"}
+        return {**nothing, "seeds": [], "by_seed": []}
     fewer = min(pool.stages, reference.stages, key=len)
     pool, reference = pool.on_stages(fewer), reference.on_stages(fewer)
     for other in reference.trials:
         require_same_images(pool.trials[0].answers, other.answers)
     rows, other_rows = ([p.seeds.index(s) for s in shared] if by_seed else slice(None) for p in (pool, reference))
-    value = float(pool.values(metric)[rows].mean() - reference.values(metric)[other_rows].mean())
-    drawn = pool.resampled(metric)[rows].mean(axis=0) - reference.resampled(metric)[other_rows].mean(axis=0)
-    found = _estimate(value, drawn, pool, metric, least=-1.0)
+    sides = ((pool, rows), (reference, other_rows))
+    figures = [side.values(metric)[chosen] for side, chosen in sides]
+    values = [float(figure.mean()) for figure in figures]
+    draws = [side.resampled(metric)[chosen].mean(axis=0) for side, chosen in sides]
+    drawn, distance = draws[0] - draws[1], None
+    if metric == CALIBRATION:
+        added = max(0.0, *(float(side.mean()) - value for side, value in zip(draws, values, strict=True)))
+        distance = distances_of_differences(drawn, added)
+    found = _estimate(values[0] - values[1], drawn, pool, distance, least=-1.0)
     tested = metric in TESTED and found["low"] is not None
     seeds = shared if by_seed else list(pool.seeds)
-    return {**found, "p": _p_value(drawn) if tested else None, "seeds": seeds}
+    each = [float(value) for value in figures[0] - figures[1]] if by_seed else []
+    return {**found, "p": _p_value(drawn) if tested else None, "seeds": seeds, "by_seed": each}
+
+
+def seeds_agree(entry: Mapping[str, Any]) -> bool:
+    """Whether the difference lies on the same side of 0 in every seed."""
+    return all(value > 0 for value in entry["by_seed"]) or all(value < 0 for value in entry["by_seed"])
 
 
 def is_better(entry: Mapping[str, Any], metric: str) -> bool:
@@ -184,9 +210,13 @@ def is_better(entry: Mapping[str, Any], metric: str) -> bool:
 
 
 def _estimate(
-    value: float, drawn: Float[np.ndarray, " R"], pool: Pool, metric: str, least: float
+    value: float,
+    drawn: Float[np.ndarray, " R"],
+    pool: Pool,
+    distance: Float[np.ndarray, " R"] | None,
+    least: float,
 ) -> dict[str, float | str | None]:
-    """Value and percentile bounds; those of the calibration error are symmetric about it, cut at ``least`` and 1."""
+    """Value and percentile bounds; where distances are given, bounds symmetric about the value, cut at ``least``."""
     config, clusters = pool.config, pool.clusters
     if not np.isfinite(value):
         return {"value": None, "low": None, "high": None, "note": "not estimable"}
@@ -195,10 +225,8 @@ def _estimate(
         return {"value": value, "low": None, "high": None, "note": note}
     found = percentile_interval(value, drawn, clusters, config)
     low, high = found.low, found.high
-    if metric == CALIBRATION and low is not None:
-        # An absolute value turns the noise that resampling adds into error: draws lie too high, and their percentiles
-        # may miss the value itself. Reflected at it they overshoot; symmetric ones hold in simulations (see the test).
-        reach = float(np.quantile(np.abs(drawn - value), config.level))
+    if distance is not None and low is not None:
+        reach = float(np.quantile(distance, config.level))
         low, high = max(least, value - reach), min(1.0, value + reach)
     return {"value": value, "low": low, "high": high, "note": found.note}
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.study import Pool, Trial, pools, summary
 from fibrokd.evaluation.study_costs import costs
 from fibrokd.evaluation.study_families import Declaration, comparisons, teachers_against_none
 
-FORMAT = 3
+FORMAT = 4
 TEACHER = "teacher:"
 """How the rows of teachers begin."""
 
@@ -69,6 +71,7 @@ def _row(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
         "seeds": list(pool.seeds),
         "stages": list(pool.stages),
         "images": len(first.answers),
+        "images_by_stage": np.bincount(first.answers.truth, minlength=len(pool.stages)).tolist(),
         "clusters": pool.clusters,
         "metrics": summary(pool),
         "cost": costs(pool, teachers),
@@ -106,3 +109,8 @@ def signed(entry: Mapping[str, Any]) -> str:
         return str(entry["note"])
     bounds = "" if entry["low"] is None else f" [{entry['low']:+.3f}, {entry['high']:+.3f}]"
     return f"{entry['value']:+.3f}{bounds}"
+
+
+def p_value(value: float) -> str:
+    """Return a p-value as it is printed."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fibrokd.evaluation.study import LEAST_SEEDS
+
 _WORDS = """\
+{test}
+
 Means over seeds on the test images; brackets: {level:g} % percentile intervals over clusters of images that belong
 together ({resamples} resamples), not corrected for the number of comparisons. They hold for these trained networks.
+Stage error is the mean distance from the true stage, in stages; like quadratic kappa it takes stages as equally far
+apart.
 
 ± is the standard deviation between seeds. All seeds share the teachers, the views of the training images and their
 order, so it covers initial weights and dropout, and nothing else: not another teacher, not other augmentation, not
@@ -20,12 +26,17 @@ are corrected together, and its other metrics are not tested. One comparison dec
 arms are in no family but those of the arms that name them. Nothing is corrected over families: each of them answers a
 question of its own.
 
-A difference is called better or worse where its corrected p is below {alpha:.2g}.
+A difference is called better or worse where its corrected p is below {alpha:.2g} and every one of at least {seeds}
+seeds lies on that side: trainings of one arm differ by more than patients tell.
 
 ECE is too high by the noise of its bins, and resampling adds more: percentiles would lie above it. Its brackets are
 symmetric bootstrap bounds (the value ± the {level:g} % quantile of the distance of the resamples from it), cut to
-possible values; for a network that is nearly calibrated they still begin a little too high. Its differences are not
-tested."""
+possible values; for a network that is nearly calibrated they still begin a little too high. Where one of two arms is
+nearly calibrated, that noise hides a part of their difference: brackets of differences are wider by it, and the value
+itself is too near to 0. They are not tested.
+
+ms is the time of one image on the machine that trained the network, whatever else that machine did: networks that are
+built alike show how little it tells."""
 
 
 def preamble(document: Mapping[str, Any]) -> str:
@@ -35,4 +46,22 @@ def preamble(document: Mapping[str, Any]) -> str:
         document: Content of study.json.
     """
     b = document["bootstrap"]
-    return _WORDS.format(level=100 * b["level"], resamples=b["resamples"], alpha=1 - b["level"])
+    return _WORDS.format(
+        test=_test_images(document),
+        level=100 * b["level"],
+        resamples=b["resamples"],
+        alpha=1 - b["level"],
+        seeds=LEAST_SEEDS,
+    )
+
+
+def _test_images(document: Mapping[str, Any]) -> str:
+    """What the figures were found on."""
+    row = max(document["rows"], key=lambda row: len(row["stages"]), default=None)
+    if row is None:
+        return "No network has been assessed."
+    stages = ", ".join(f"{stage} {count}" for stage, count in zip(row["stages"], row["images_by_stage"], strict=True))
+    told = f"{row['images']} test images of {row['clusters']} clusters: {stages}."
+    if not document.get("synthetic"):
+        return told
+    return f"**Simulated pictures of made-up patients**, {told} None of these figures transfers to persons."

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study import is_better
+from fibrokd.evaluation.study import LEAST_SEEDS, is_better, seeds_agree
 from fibrokd.evaluation.study_costs import COST_WORDS, cost_table
-from fibrokd.evaluation.study_document import TEACHER, signed
+from fibrokd.evaluation.study_document import TEACHER, p_value, signed
 from fibrokd.evaluation.study_preamble import preamble
 
 _HEADINGS = {
@@ -22,14 +22,17 @@ _HEADINGS = {
 }
 
 
-def study_markdown(document: Mapping[str, Any]) -> str:
+def study_markdown(document: Mapping[str, Any], picture: str | None = None) -> str:
     """Return the tables of a study as Markdown.
 
     Args:
         document: Content of study.json.
+        picture: Name of the picture of accuracy and cost, if there is one beside it.
     """
     title = document.get("title")
     parts = [f"# Study: {title}" if title else "# Study", "", *_origin(document), preamble(document), ""]
+    if picture:
+        parts += [f"![Balanced accuracy and cost of every arm; the figures stand below]({picture})", ""]
     parts += [f"> **Warning**: {warning}\n" for warning in document["warnings"]]
     parts += _failures(document.get("failed", ()))
     students = [row for row in document["rows"] if not row["arm"].startswith(TEACHER)]
@@ -148,9 +151,14 @@ def _figure(figure: Mapping[str, Any]) -> str:
 def _change(entry: Mapping[str, Any], alpha: float) -> str:
     if entry["p_holm"] is None:
         return signed(entry)
-    mark = "" if entry["p_holm"] >= alpha else " better" if is_better(entry, entry["metric"]) else " worse"
-    return f"{signed(entry)}, p {_p(entry['p_holm'])}{mark}"
+    mark = "" if entry["p_holm"] >= alpha else f" {_verdict(entry)}"
+    return f"{signed(entry)}, p {p_value(entry['p_holm'])}{mark}"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _verdict(entry: Mapping[str, Any]) -> str:
+    """What is said of a difference that patients alone would call one."""
+    if len(entry["seeds"]) < LEAST_SEEDS:
+        return "(too few seeds)"
+    if not seeds_agree(entry):
+        return "(seeds disagree)"
+    return "better" if is_better(entry, entry["metric"]) else "worse"

@@ -13,9 +13,10 @@ labels. Its formulas are not known to us; ours are:
 * entropy: page i weighs v_i(τ) = 1 − (1 − τ) H(b_i^H) / log K, b_i^H = Σ_m ν_m σ(z_m / T_H), with τ from 0 in the first
   epoch to 1 in the last: what teachers are unsure about comes late. The sum is divided by B, not by Σ v: early on, an
   unsure batch teaches less.
-  At which temperature the entropy is taken is open. At T = 3 nearly every page is unsure, the teacher says almost
-  nothing before the last epochs, and some students never begin to learn (docs/experiments.md), so the entropy is that
-  at 1 unless ``entropy_temperature`` says otherwise; ``null`` takes that of the page that is taught, H(b_i).
+  At which temperature the entropy is taken is open. At T = 3 nearly every page is unsure, and in the first epochs the
+  teacher says a fifth of what it says at T = 1. Two of six trainings at T = 3 ended far below all others, and none of
+  six at T = 1 (docs/experiments.md; whether that is the reason was not tested), so the entropy is that at 1 unless
+  ``entropy_temperature`` says otherwise; ``null`` takes that of the page that is taught, H(b_i).
 * label smoothing is part of the method: ε = 0 is refused.
 
 What the paper claims is not a better student but a cheaper one: ``ledger.json`` and ``cost.json`` of a book, and

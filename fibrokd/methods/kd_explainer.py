@@ -3,7 +3,7 @@
 Tree, gates and the two stages of training follow the released code; that it stands on a backbone's trunk and has five
 leaves is our reading of it for fibrosis stages. Every stage is a leaf with one logit; every child of a level reads a
 mixture of the experts above it; as the gates' temperature falls the mixture becomes a choice, and the chosen tree is
-trained on alone. It is a probe and not a champion: expect less accuracy than from a plain student.
+trained on alone. It is a probe and not a champion; what it reached here stands in docs/methods.md.
 
 Deviations from the released code: the tree begins at a tap of the student (s16 by default) with levels (2, 4) instead
 of at the pixels with (2, 4, 8); its temperature 10 / epoch over 300 epochs is stretched over whatever the soft phase

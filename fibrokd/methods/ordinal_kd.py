@@ -14,8 +14,9 @@ The student keeps K plain logits, so that calibration, export and every report w
 α' / (1 − α') = (1 + λ) α / (1 − α) is an upper bound, 0.82 for the defaults.
 
 It has not been shown to beat vanilla distillation: on the medium phantom (MobileNetV3-Small, three seeds) neither its
-quadratic kappa nor its mean absolute stage error is shown to differ from that of ``kd``, and under a teacher that is
-often wrong it is worse (docs/experiments.md, 2026-11-21).
+quadratic kappa nor its mean absolute stage error is shown to differ from that of ``kd``; under a teacher of whom three
+answers in ten were altered it was worse with one seed of three, and not shown to differ with the others
+(docs/experiments.md, 2026-11-21).
 
 References (of the parts; the combination is ours and unpublished):
     Hinton, Vinyals, Dean, 2015, arXiv:1503.02531 (KL). Hou, Yu, Samaras, "Squared Earth Mover's Distance-based Loss

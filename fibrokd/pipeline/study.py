@@ -16,8 +16,8 @@ from typing import Any
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ArtifactError, BusyError, FibroKDError
-from fibrokd.evaluation.figures import rows_svg
-from fibrokd.evaluation.study_document import TEACHER, study_document
+from fibrokd.evaluation.study_document import study_document
+from fibrokd.evaluation.study_picture import study_picture
 from fibrokd.evaluation.study_table import study_markdown
 from fibrokd.files import write_json, write_text
 from fibrokd.pipeline.study_bench import Bench, SharedBusyError
@@ -30,6 +30,7 @@ from fibrokd.pipeline.study_teachers import keep_teacher, teacher_identity, teac
 from fibrokd.progress import say
 from fibrokd.training.produce import refuse_unfit
 
+PICTURE = "accuracy_against_cost.svg"
 WAIT_SECONDS = 20.0
 """Before cells are tried again, where all that are left need what another process makes."""
 
@@ -151,31 +152,13 @@ def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
         "title": config.title,
         "configuration": configuration_digest(config),
         "prepared": bench.prepared.record.digest,
+        "synthetic": bool(bench.prepared.stamp["synthetic"]),
     }
     document = {**document, "cells": counts, "failed": found, **origin}
     if done or found:
         write_json(out / "study.json", document)
-        write_text(out / "study.md", study_markdown(document))
+        write_text(out / "study.md", study_markdown(document, PICTURE if done else None))
     if done:
-        write_text(out / "accuracy_against_cost.svg", _picture(document))
+        write_text(out / PICTURE, study_picture(document))
     say(f"study: {len(done)} of {len(plan)} cells, table in {out / 'study.md'}")
     return document
-
-
-def _picture(document: dict[str, Any]) -> str:
-    """Balanced accuracy and the cost of training, one row per student that tells all stages apart."""
-    students = [row for row in document["rows"] if not row["arm"].startswith(TEACHER)]
-    most = max(len(row["stages"]) for row in students)
-    shown = [row for row in students if len(row["stages"]) == most]
-    several = {key for key in ("backbone", "fraction") if len({row[key] for row in shown}) > 1}
-    counted = all(row["cost"]["cpu_seconds"] is not None for row in shown)
-    cost, words = ("cpu_seconds", "Processor time") if counted else ("train_seconds", "Training time")
-    entries = {}
-    for row in shown:
-        figure = row["metrics"]["balanced_accuracy"]
-        value = figure["value"]
-        bounds = [value if figure[side] is None else figure[side] for side in ("low", "high")]
-        where = [row["backbone"]] if "backbone" in several else []
-        where += [f"{100 * row['fraction']:g} %"] if "fraction" in several else []
-        entries[", ".join([row["arm"], *where])] = (value, *bounds, row["cost"][cost])
-    return rows_svg(entries, "Balanced accuracy", f"{words} of one cell, seconds")

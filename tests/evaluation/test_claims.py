@@ -111,12 +111,11 @@ def test_a_contrast_of_two_arms_is_the_difference_of_the_studys_tables(found, me
     assert figure.value == pytest.approx(np.mean(figure.by_seed))
 
 
-def test_the_interval_of_a_calibration_error_is_wider_than_that_of_the_tables_and_its_p_agrees(found):
+def test_the_interval_of_a_calibration_error_is_that_of_the_tables_and_its_p_agrees(found):
     metric = "expected_calibration_error"
     wanted = difference(found[KD], found[NONE], metric)
     figure = figure_of(contrast(metric=metric), found)
-    assert figure.value == pytest.approx(wanted["value"])
-    assert figure.low < wanted["low"] < wanted["high"] < figure.high
+    assert [figure.value, figure.low, figure.high] == pytest.approx([wanted[k] for k in ("value", "low", "high")])
     inside = figure.low + 1e-9
     assert figure_of(contrast(metric=metric, above=inside), found).p >= 0.05
     outside = figure.low - 1e-2
@@ -124,14 +123,15 @@ def test_the_interval_of_a_calibration_error_is_wider_than_that_of_the_tables_an
 
 
 def test_a_calibration_error_is_rarely_called_different_from_what_it_is_and_often_from_what_it_is_not():
-    """One arm is nearly calibrated: there, bounds without the noise of the bins exclude the truth most often."""
-    options = argparse.Namespace(cohorts=60, patients=350, resamples=200)
+    """One arm is calibrated: without what stands before ``added`` in the bounds, 43 % of cohorts exclude the truth."""
+    options = argparse.Namespace(cohorts=60, patients=350, resamples=200, population=30_000)
     found = calibration_size.size(np.random.default_rng(0), (1.5, 1.0), options)
-    assert 0.03 < found["true_difference"] < 0.06
-    assert found["size"]["0.05"][0] <= 0.05
+    assert found["errors"][1] < 0.01 < 0.1 < found["errors"][0]
+    assert found["mean_difference"] < found["true_difference"] - 0.02  # the noise of the bins hides a part of it
+    assert found["size"]["0.05"][0] <= 0.1
     random = np.random.default_rng(1)
     unlike = [calibration_size.cohort(random, 350, (0.5, 1.0), 200) for _ in range(20)]
-    assert np.mean([calibration_size.p_value(pair, 0.0) <= 0.05 for pair in unlike]) >= 0.8
+    assert np.mean([calibration_size.contrast(pair, 0.0).p <= 0.05 for pair in unlike]) >= 0.8
 
 
 def test_a_teacher_stands_for_every_seed(found):

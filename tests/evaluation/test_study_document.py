@@ -20,7 +20,7 @@ PLAIN = Declaration()
 NONE = Declaration(unaided=True)
 
 
-def trials(skills, seeds=(0, 1)):
+def trials(skills, seeds=(0, 1, 2)):
     """Networks by arm; every arm errs on images of its own."""
     return [
         Trial(arm, "tiny", 1.0, seed, answers(skill, 100 * seed + k), FACTS)
@@ -29,7 +29,7 @@ def trials(skills, seeds=(0, 1)):
     ]
 
 
-def document(skills, declared=None, config=CONFIG, teachers=(), seeds=(0, 1)):
+def document(skills, declared=None, config=CONFIG, teachers=(), seeds=(0, 1, 2)):
     arms = {name: (declared or {}).get(name, NONE if name == "none" else PLAIN) for name in skills}
     return study_document(trials(skills, seeds), arms, REFERENCES, config, teachers)
 
@@ -115,7 +115,7 @@ def test_by_default_arms_are_compared_on_the_same_backbone_and_stages_alone():
 # --------------------------------------------------------------------------- words
 def test_better_and_worse_are_said_by_the_corrected_p_value():
     """One of many arms whose interval excludes 0 is not yet better."""
-    skills = {"kd": 0.55, "x": 0.66} | {f"same_{k}": 0.55 for k in range(12)}
+    skills = {"kd": 0.55, "x": 0.58} | {f"same_{k}": 0.55 for k in range(12)}
     found = document(skills, config=BootstrapConfig(resamples=4000))
     clear = entry(found, "x", "kd")
     assert clear["low"] > 0
@@ -123,6 +123,28 @@ def test_better_and_worse_are_said_by_the_corrected_p_value():
     assert "better" not in cell_of(found, "| `x` | all against kd (13)")
     alone = document(skills, {"x": Declaration(against=("kd",))}, BootstrapConfig(resamples=4000))
     assert "better" in cell_of(alone, "| `x` | declared by x (1)")
+
+
+@pytest.mark.parametrize(("seeds", "said"), [((0, 1), "(too few seeds)"), ((0, 1, 2), "better")])
+def test_nothing_is_called_better_by_patients_alone(seeds, said):
+    found = document({"none": 0.3, "kd": 0.9}, seeds=seeds)
+    assert entry(found, "kd", "none")["p_holm"] < 0.05
+    assert cell_of(found, "| `kd` | all against none").strip().endswith(said)
+
+
+def test_a_difference_on_which_seeds_disagree_is_neither_better_nor_worse():
+    skills = {"none": (0.4, 0.4, 0.6), "kd": (0.9, 0.9, 0.4)}
+    drawn = [
+        Trial(arm, "tiny", 1.0, seed, answers(skill, 100 * seed + k), FACTS)
+        for k, (arm, each) in enumerate(skills.items())
+        for seed, skill in enumerate(each)
+    ]
+    found = study_document(drawn, {"none": NONE, "kd": PLAIN}, REFERENCES, CONFIG)
+    one = entry(found, "kd", "none")
+    assert [value > 0 for value in one["by_seed"]] == [True, True, False]
+    assert one["value"] == pytest.approx(np.mean(one["by_seed"]))
+    assert one["p_holm"] < 0.05
+    assert cell_of(found, "| `kd` | all against none").strip().endswith("(seeds disagree)")
 
 
 def cell_of(found, start):
@@ -195,11 +217,15 @@ def test_what_training_cost_stands_in_a_table_of_its_own_and_is_explained_once()
 
 def test_the_tables_begin_with_the_question_and_with_what_it_was_asked_of():
     found = document({"none": 0.5, "kd": 0.5})
-    assert study_markdown(found).startswith("# Study\n\nMeans over seeds")
+    images = "120 test images of 60 clusters: F0 24, F1 24, F2 24, F3 24, F4 24."
+    assert study_markdown(found).startswith(f"# Study\n\n{images}\n\nMeans over seeds")
     origin = {"title": "Why?", "configuration": "c" * 64, "prepared": "d" * 64}
-    text = study_markdown({**found, **origin, "cells": {"finished": 2, "planned": 5, "failed": 0}})
+    cells = {"finished": 2, "planned": 5, "failed": 0}
+    text = study_markdown({**found, **origin, "cells": cells, "synthetic": True}, "costs.svg")
     data = f"configuration `{'c' * 64}`, prepared data `{'d' * 64}`."
-    assert text.startswith(f"# Study: Why?\n\n2 of 5 cells; {data}\n\nMeans over seeds")
+    simulated = f"**Simulated pictures of made-up patients**, {images} None of these figures transfers to persons."
+    assert text.startswith(f"# Study: Why?\n\n2 of 5 cells; {data}\n\n{simulated}\n\nMeans over seeds")
+    assert "](costs.svg)" in text
 
 
 def test_readers_are_told_what_seeds_and_families_and_intervals_are():

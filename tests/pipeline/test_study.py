@@ -164,22 +164,6 @@ def test_tables_and_picture_are_written(done):
     assert "Processor time of one cell, seconds" in picture
 
 
-def _row(arm, stages=5, cpu=2.0, backbone="tiny"):
-    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
-    cost = {"cpu_seconds": cpu, "train_seconds": 9.0}
-    where = {"arm": arm, "backbone": backbone, "fraction": 1.0}
-    return {**where, "stages": ["F"] * stages, "metrics": {"balanced_accuracy": figure}, "cost": cost}
-
-
-def test_the_picture_shows_what_can_be_compared_and_names_no_more_than_it_must():
-    picture = study._picture({"rows": [_row("none"), _row("kd"), _row("two", stages=2), _row("teacher:big")]})
-    assert [name for name in ("none", "kd", "two", "big") if f"{name}<" in picture] == ["none", "kd"]
-    assert "tiny" not in picture
-    assert ">none, tiny<" in study._picture({"rows": [_row("none"), _row("none", backbone="resnet18")]})
-    assert ">none, 25 %<" in study._picture({"rows": [_row("none"), {**_row("none"), "fraction": 0.25}]})
-    assert "Training time" in study._picture({"rows": [_row("none"), _row("kd", cpu=None)]})
-
-
 def test_a_second_run_trains_nothing_and_gives_the_same_bytes(prepared, done, monkeypatch):
     monkeypatch.setattr(study, "train_cell", lambda *_: pytest.fail("trained again"))
     before = digest_file(done / "study.json")
