@@ -38,7 +38,8 @@ class Record:
         inputs: Digest of every input, by name.
         outputs: Digest of every output file, by path relative to the folder.
         finished: False while the step has not ended; such a folder may be resumed.
-        facts: Everything that must not enter a digest: versions, seeds, wall time, memory, device, commit.
+        facts: Everything that must not enter a digest: versions, seeds, wall time, memory, device, commit,
+            processor.
     """
 
     step: str
@@ -267,7 +268,16 @@ def _surroundings() -> dict[str, Any]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     peak = max(peak_mb(), peak_of_children_mb())
-    return {"versions": versions, "peak_memory_mb": round(peak), "commit": _commit()}
+    return {"versions": versions, "peak_memory_mb": round(peak), "commit": _commit(), "processor": _processor()}
+
+
+def _processor() -> str | None:
+    """What the processor calls itself; None where nothing does."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or None
 
 
 def _commit() -> str | None:

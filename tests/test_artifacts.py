@@ -163,5 +163,5 @@ def test_a_record_that_is_not_ours_is_refused(tmp_path):
 def test_every_record_says_with_what_and_how_long(tmp_path):
     finished(tmp_path / "run")
     facts = json.loads((tmp_path / "run/record.json").read_text())["facts"]
-    assert {"versions", "peak_memory_mb", "wall_seconds", "commit"} <= facts.keys()
+    assert {"versions", "peak_memory_mb", "wall_seconds", "commit", "processor"} <= facts.keys()
     assert facts["versions"]["fibrokd"] == artifacts.importlib.metadata.version("fibrokd")

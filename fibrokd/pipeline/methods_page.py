@@ -82,7 +82,7 @@ def _section(spec: MethodSpec, claims: str) -> list[str]:
         "Seams": spec.seams,
         "Asks a teacher for": ", ".join(sorted(spec.needs)),
         "Cost": spec.cost,
-        "Claims": claims,
+        "Claimed (outcomes behind the links)": claims,
     }
     return [
         f"## {spec.kind}",

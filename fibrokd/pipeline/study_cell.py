@@ -20,7 +20,7 @@ from fibrokd.methods import open_network
 from fibrokd.pipeline import distill
 from fibrokd.pipeline.study_bench import Bench
 from fibrokd.pipeline.study_grid import Cell
-from fibrokd.pipeline.study_results import answers_on_test, is_kept, keep, latency_ms, measured_cost
+from fibrokd.pipeline.study_results import answers_on_test, is_kept, keep, latency_ms, machine_of, measured_cost
 from fibrokd.pipeline.study_teachers import keep_teacher
 
 LEDGER = "ledger.json"
@@ -72,7 +72,7 @@ def train_cell(bench: Bench, cell: Cell) -> None:
         "training_images": card["training_images"],
         "cost": _cost(folder, sources, seconds),
         "method_facts": found,
-        "machine": {"threads": torch.get_num_threads(), "versions": record.facts.get("versions", {})},
+        "machine": {"threads": torch.get_num_threads(), **machine_of(record)},
     }
     part = select(bench.prepared, cell.plan.selection)
     keep(bench.out, cell.name, answers_on_test(network, part, cell.name), facts)

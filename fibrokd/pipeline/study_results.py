@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fibrokd.artifacts import Record
 from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.predictions import Predictions, read_answers, write_answers
 from fibrokd.evaluation.study import Trial
@@ -96,6 +97,11 @@ def latency_ms(network: torch.nn.Module, size: int) -> float:
     image = torch.zeros(1, 1, size, size)
     with torch.inference_mode():
         return round(median_milliseconds(lambda: network(image), _LATENCY_REPEATS), 2)
+
+
+def machine_of(record: Record) -> dict[str, Any]:
+    """Return by what a network was made: versions, commit and processor, as far as its run folder knows."""
+    return {name: record.facts.get(name) for name in ("versions", "commit", "processor")}
 
 
 def measured_cost(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from fibrokd.methods import open_network
 from fibrokd.pipeline.study_bench import Bench
 from fibrokd.pipeline.study_grid import Cell, teacher_selection
 from fibrokd.pipeline.study_plan import teacher_title
-from fibrokd.pipeline.study_results import answers_on_test, is_kept, keep, latency_ms, measured_cost
+from fibrokd.pipeline.study_results import answers_on_test, is_kept, keep, latency_ms, machine_of, measured_cost
 
 Wanted = dict[str, tuple[str, Selection]]
 
@@ -74,7 +74,7 @@ def keep_teacher(bench: Bench, name: str, selection: Selection) -> None:
         "latency_ms": latency_ms(network, bench.prepared.preprocess.size),
         "training_images": card["training_images"],
         "cost": {"online_teacher_forwards": 0, "book_teacher_forwards": 0, **_cost(measured_cost(folder), record)},
-        "machine": {"versions": record.facts.get("versions", {})},
+        "machine": machine_of(record),
     }
     keep(bench.out, kept, answers_on_test(network, bench.prepared, kept), facts)
 

@@ -58,6 +58,8 @@ def test_every_cell_leaves_figures_and_answers_and_nothing_large(done):
     assert facts["cost"]["book_teacher_forwards"] == 2 * 40
     assert facts["cost"]["online_teacher_forwards"] == 0
     assert set(facts["inputs"]) == {"prepared", "book"}
+    assert {"threads", "versions", "commit", "processor"} == facts["machine"].keys()
+    assert facts["machine"]["commit"] == read_json(done / "results" / "teacher_teacher-f1.json")["machine"]["commit"]
 
 
 def test_the_cost_of_a_cell_is_what_its_run_folder_measured_and_outlives_it(done):
