@@ -163,7 +163,8 @@ def summary(pool: Pool) -> dict[str, Any]:
 def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -> dict[str, Any]:
     """Return pool − reference on the same images, with interval and two-sided p-value; ``None`` with a note if not.
 
-    ``by_seed`` holds the difference of every pair of seeds; it is empty where means over all seeds are compared.
+    ``by_seed`` holds the difference of every pair of seeds (empty where means over all seeds are compared),
+    ``patient_deviation`` the standard deviation over resamples.
 
     Args:
         pool: The arm.
@@ -178,7 +179,7 @@ def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -
     shared = sorted(set(pool.seeds) & set(reference.seeds)) if by_seed else []
     if by_seed and not shared:
         nothing = {"value": None, "low": None, "high": None, "p": None, "note": "no seed in common"}
-        return {**nothing, "seeds": [], "by_seed": []}
+        return {**nothing, "seeds": [], "by_seed": [], "patient_deviation": None}
     fewer = min(pool.stages, reference.stages, key=len)
     pool, reference = pool.on_stages(fewer), reference.on_stages(fewer)
     for other in reference.trials:
@@ -196,12 +197,9 @@ def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -
     tested = metric in TESTED and found["low"] is not None
     seeds = shared if by_seed else list(pool.seeds)
     each = [float(value) for value in figures[0] - figures[1]] if by_seed else []
-    return {**found, "p": _p_value(drawn) if tested else None, "seeds": seeds, "by_seed": each}
-
-
-def seeds_agree(entry: Mapping[str, Any]) -> bool:
-    """Whether the difference lies on the same side of 0 in every seed."""
-    return all(value > 0 for value in entry["by_seed"]) or all(value < 0 for value in entry["by_seed"])
+    deviation = float(np.nanstd(drawn)) if found["low"] is not None else None
+    p = _p_value(drawn) if tested else None
+    return {**found, "p": p, "seeds": seeds, "by_seed": each, "patient_deviation": deviation}
 
 
 def is_better(entry: Mapping[str, Any], metric: str) -> bool:

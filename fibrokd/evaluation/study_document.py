@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.study import Pool, Trial, pools, summary
 from fibrokd.evaluation.study_costs import costs
-from fibrokd.evaluation.study_families import Declaration, comparisons, teachers_against_none
+from fibrokd.evaluation.study_families import Declaration, comparisons, spreads_of, teachers_against_none
 
 FORMAT = 4
 TEACHER = "teacher:"
@@ -56,6 +57,10 @@ def study_document(
         "bootstrap": {"resamples": config.resamples, "level": config.level, "seed": config.seed},
         "warnings": [*_too_few_resamples(compared, config), *_weak_teachers(standing)],
         "rows": rows,
+        "trainings": [
+            {"backbone": backbone, "fraction": fraction, "stages": list(stages), "metric": metric, **asdict(spread)}
+            for (backbone, fraction, stages, metric), spread in spreads_of(pooled).items()
+        ],
         "comparisons": compared,
         "teachers": standing,
     }

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fibrokd.evaluation.study import COMPARED, TESTED, Pool, difference, is_better
+from fibrokd.evaluation.study_trainings import Spread, interval_of_arms, spread_of
 
 Pools = Mapping[tuple[str, str, float], Pool]
 
@@ -52,15 +53,19 @@ def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequ
 
     Returns:
         One entry per pair, student, fraction and metric. ``p`` and ``p_holm`` are ``None`` where nothing is tested;
-        ``family`` says what it was corrected with, ``family_size`` how many hypotheses these are.
+        ``family`` says what it was corrected with, ``family_size`` how many hypotheses these are. ``arms_low`` and
+        ``arms_high`` are bounds over patients and trainings (:mod:`fibrokd.evaluation.study_trainings`).
     """
+    spreads = spreads_of(pooled)
     entries: list[dict[str, Any]] = []
     families: dict[tuple[str, str, float, str], list[dict[str, Any]]] = {}
     for (arm, backbone, fraction), pool in sorted(pooled.items(), key=lambda item: list(arms).index(item[0][0])):
-        declared = arms[arm]
-        for reference in references_of(arm, (backbone, fraction), pooled, arms, references):
+        declared, place = arms[arm], (backbone, fraction)
+        for reference in references_of(arm, place, pooled, arms, references):
             for metric in COMPARED:
-                found = difference(pool, pooled[reference, backbone, fraction], metric)
+                other, spread = pooled[reference, *place], spreads.get((*place, pool.stages, metric))
+                found = difference(pool, other, metric)
+                found |= _bounds_of_arms(found, (pool, other), spread, metric)
                 if declared.endpoints and metric not in declared.endpoints:
                     found["p"] = None
                 where = {"arm": arm, "reference": reference, "backbone": backbone, "fraction": fraction}
@@ -75,6 +80,32 @@ def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequ
         for entry, adjusted in zip(members, holm([e["p"] for e in members]), strict=True):
             entry["p_holm"], entry["family_size"] = adjusted, len(members)
     return entries
+
+
+def spreads_of(pooled: Pools) -> dict[tuple[str, float, tuple[str, ...], str], Spread]:
+    """Return how far trainings of one arm differ, by (backbone, fraction, stages, metric), where any arm has two."""
+    found: dict[tuple[str, float, tuple[str, ...], str], list[tuple[float, int]]] = {}
+    for (_, backbone, fraction), pool in pooled.items():
+        if len(pool.seeds) > 1:
+            for metric in COMPARED:
+                deviation = float(pool.values(metric).std(ddof=1))
+                found.setdefault((backbone, fraction, pool.stages, metric), []).append((deviation, len(pool.seeds)))
+    spreads = {key: spread_of(deviations) for key, deviations in found.items()}
+    return {key: spread for key, spread in spreads.items() if spread is not None}
+
+
+def _bounds_of_arms(
+    found: Mapping[str, Any], pair: tuple[Pool, Pool], spread: Spread | None, metric: str
+) -> dict[str, float | None]:
+    """Bounds over patients and trainings; None where an arm has one training, or both tell other stages apart."""
+    patients = found["patient_deviation"]
+    alike = pair[0].stages == pair[1].stages and min(len(pool.seeds) for pool in pair) > 1
+    if spread is None or patients is None or not alike:
+        return {"arms_low": None, "arms_high": None}
+    own = [float(pool.values(metric).std(ddof=1)) for pool in pair]
+    seeds, level = len(found["seeds"]), pair[0].config.level
+    low, high = interval_of_arms(found["value"], patients, (own[0], own[1]), seeds, spread, level)
+    return {"arms_low": low, "arms_high": high}
 
 
 def references_of(

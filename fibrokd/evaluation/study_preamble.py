@@ -26,8 +26,10 @@ are corrected together, and its other metrics are not tested. One comparison dec
 arms are in no family but those of the arms that name them. Nothing is corrected over families: each of them answers a
 question of its own.
 
-A difference is called better or worse where its corrected p is below {alpha:.2g} and every one of at least {seeds}
-seeds lies on that side: trainings of one arm differ by more than patients tell.
+Intervals and p-values hold for these networks. What is called better or worse is an arm: the corrected p is below
+{alpha:.2g}, there are at least {seeds} seeds, and the difference is larger than patients *and trainings* explain
+together (its {level:g} % interval over both leaves out 0). How far trainings of one arm differ is taken from all arms
+and stands above the differences; an arm whose seeds differ more counts with its own.
 
 ECE is too high by the noise of its bins, and resampling adds more: percentiles would lie above it. Its brackets are
 symmetric bootstrap bounds (the value ± the {level:g} % quantile of the distance of the resamples from it), cut to

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study import LEAST_SEEDS, is_better, seeds_agree
+from fibrokd.evaluation.study import LEAST_SEEDS, is_better
 from fibrokd.evaluation.study_costs import COST_WORDS, cost_table
 from fibrokd.evaluation.study_document import TEACHER, p_value, signed
 from fibrokd.evaluation.study_preamble import preamble
@@ -45,6 +45,7 @@ def study_markdown(document: Mapping[str, Any], picture: str | None = None) -> s
         parts += ["### What training cost", "", *words, *cost_table(listed), ""]
         arms = {row["arm"] for row in rows}
         chosen = [c for c in document["comparisons"] if c["arm"] in arms and _place(c) == section[:2]]
+        parts += _trainings([t for t in document["trainings"] if _section(t) == section]) if chosen else []
         parts += _comparisons(chosen, 1 - document["bootstrap"]["level"])
         parts += _standing([t for t in document["teachers"] if t["reference"] in arms and _place(t) == section[:2]])
     return "\n".join(parts)
@@ -106,6 +107,15 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     return [arm_with_notes(row), str(len(row["seeds"])), *(_figure(row["metrics"][name]) for name in _HEADINGS), *size]
 
 
+def _trainings(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How far trainings of one arm differ, in a line."""
+    if not entries:
+        return []
+    told = ", ".join(f"{_HEADINGS[entry['metric']]} {entry['deviation']:.3f}" for entry in entries)
+    arms = f"{entries[0]['arms']} arms, {entries[0]['degrees']} degrees of freedom"
+    return [f"Standard deviation between trainings of one arm ({arms}): {told}.", ""]
+
+
 def _comparisons(entries: Sequence[Mapping[str, Any]], alpha: float) -> list[str]:
     parts = []
     for reference in dict.fromkeys(entry["reference"] for entry in entries):
@@ -159,6 +169,8 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     """What is said of a difference that patients alone would call one."""
     if len(entry["seeds"]) < LEAST_SEEDS:
         return "(too few seeds)"
-    if not seeds_agree(entry):
-        return "(seeds disagree)"
+    if entry["arms_low"] is None:
+        return "(spread of trainings not known)"
+    if entry["arms_low"] <= 0 <= entry["arms_high"]:
+        return "(trainings differ as much)"
     return "better" if is_better(entry, entry["metric"]) else "worse"

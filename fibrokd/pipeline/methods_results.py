@@ -28,8 +28,8 @@ _WORDS = """\
 Every study has a configuration of its name under `configs/study/`, and its table and cells in `docs/study/`; the
 digests are those of the configuration and of the prepared phantom. Below, figures are means over seeds ± the standard
 deviation between them, on test images; differences have the study's intervals over patients (95 % unless its page
-says otherwise), uncorrected. Which of them stand when all comparisons are counted is told by the study's own page, and
-what became of the papers' claims by [claims.md](claims.md)."""
+says otherwise), uncorrected. Which of them stand when all comparisons are counted, and trainings that differ, is told
+by the study's own page, and what became of the papers' claims by [claims.md](claims.md)."""
 
 
 def read_studies(folder: Path) -> dict[str, dict[str, Any]]:

@@ -120,9 +120,9 @@ def test_better_and_worse_are_said_by_the_corrected_p_value():
     clear = entry(found, "x", "kd")
     assert clear["low"] > 0
     assert clear["p"] < 0.05 < clear["p_holm"]
-    assert "better" not in cell_of(found, "| `x` | all against kd (13)")
+    assert cell_of(found, "| `x` | all against kd (13)").strip().endswith(f"p {clear['p_holm']:.3f}")
     alone = document(skills, {"x": Declaration(against=("kd",))}, BootstrapConfig(resamples=4000))
-    assert "better" in cell_of(alone, "| `x` | declared by x (1)")
+    assert cell_of(alone, "| `x` | declared by x (1)").strip().endswith("(trainings differ as much)")
 
 
 @pytest.mark.parametrize(("seeds", "said"), [((0, 1), "(too few seeds)"), ((0, 1, 2), "better")])
@@ -132,7 +132,7 @@ def test_nothing_is_called_better_by_patients_alone(seeds, said):
     assert cell_of(found, "| `kd` | all against none").strip().endswith(said)
 
 
-def test_a_difference_on_which_seeds_disagree_is_neither_better_nor_worse():
+def test_a_difference_that_trainings_of_one_arm_have_too_is_neither_better_nor_worse():
     skills = {"none": (0.4, 0.4, 0.6), "kd": (0.9, 0.9, 0.4)}
     drawn = [
         Trial(arm, "tiny", 1.0, seed, answers(skill, 100 * seed + k), FACTS)
@@ -144,7 +144,19 @@ def test_a_difference_on_which_seeds_disagree_is_neither_better_nor_worse():
     assert [value > 0 for value in one["by_seed"]] == [True, True, False]
     assert one["value"] == pytest.approx(np.mean(one["by_seed"]))
     assert one["p_holm"] < 0.05
-    assert cell_of(found, "| `kd` | all against none").strip().endswith("(seeds disagree)")
+    assert one["arms_low"] < 0 < one["low"] < one["value"] < one["high"] < one["arms_high"]
+    assert cell_of(found, "| `kd` | all against none").strip().endswith("(trainings differ as much)")
+    (told,) = [t for t in found["trainings"] if t["metric"] == "quadratic_kappa"]
+    assert (told["arms"], told["degrees"]) == (2, 4)
+    line = f"(2 arms, 4 degrees of freedom): Balanced accuracy {found['trainings'][0]['deviation']:.3f}, "
+    assert line in study_markdown(found)
+
+
+def test_arms_of_one_training_each_are_not_compared_as_arms():
+    found = document({"none": 0.3, "kd": 0.9}, seeds=(0,))
+    assert found["trainings"] == []
+    assert entry(found, "kd", "none")["arms_low"] is None
+    assert "Standard deviation between trainings" not in study_markdown(found)
 
 
 def cell_of(found, start):
