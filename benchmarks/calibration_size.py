@@ -1,7 +1,7 @@
 """How often a registered claim about calibration errors is called significant where there is nothing to find.
 
 A calibration error is never below 0 and grows when patients are resampled, so the size of its test (wide bounds,
-:func:`fibrokd.evaluation.claims_judged.contrast_figure`) is not what its name says. Cohorts are drawn over and over:
+:func:`fibrokd.evaluation.claims.judged.contrast_figure`) is not what its name says. Cohorts are drawn over and over:
 patients with an effect of their own, two pictures each, whose evidence three networks of each of two arms see with
 noise of their own. An arm multiplies its logits by a factor: 1 is calibrated, more is too sure, less not enough. The
 difference that is tested against is the true one: 0 where both arms have one factor, else that of a large population.
@@ -22,12 +22,12 @@ import numpy as np
 from scipy.special import softmax
 
 from fibrokd.config import parse_config
-from fibrokd.evaluation.claims import ArmOf, Contrast
-from fibrokd.evaluation.claims_judged import Figure, contrast_figure
+from fibrokd.evaluation.claims.judged import Figure, contrast_figure
+from fibrokd.evaluation.claims.register import ArmOf, Contrast
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study import CALIBRATION, Pool, Trial, pools
-from fibrokd.evaluation.study_calibration import calibration_errors, calibration_sums
+from fibrokd.evaluation.study.calibration import calibration_errors, calibration_sums
+from fibrokd.evaluation.study.pooled import CALIBRATION, Pool, Trial, pools
 from fibrokd.stages import METAVIR
 
 ARMS = ArmOf("cohort", "one"), ArmOf("cohort", "other")

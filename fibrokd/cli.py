@@ -168,8 +168,8 @@ def study(
 ) -> None:
     """Compare methods over students, seeds and training fractions; teachers and books are shared."""
     from fibrokd.config import load_config
-    from fibrokd.pipeline import study as command
-    from fibrokd.pipeline.study_plan import StudyConfig
+    from fibrokd.pipeline.study import step as command
+    from fibrokd.pipeline.study.plan import StudyConfig
 
     changes = list(overrides or [])
     changes += [f"resume_from={json.dumps(str(resume_from))}"] if resume_from is not None else []
@@ -187,7 +187,7 @@ def claims(
 ) -> None:
     """Judge registered claims about methods by finished studies, and print the page docs/claims.md."""
     from fibrokd.config import load_config
-    from fibrokd.evaluation.claims import ClaimsConfig
+    from fibrokd.evaluation.claims.register import ClaimsConfig
     from fibrokd.pipeline import claims as command
 
     print(command.run(load_config(config, ClaimsConfig), studies))
@@ -207,7 +207,7 @@ def methods(
 
     if markdown:
         from fibrokd.config import load_config
-        from fibrokd.evaluation.claims import ClaimsConfig
+        from fibrokd.evaluation.claims.register import ClaimsConfig
         from fibrokd.pipeline.methods_page import methods_page
         from fibrokd.pipeline.methods_results import read_studies
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fibrokd.config import load_config
-from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.evaluation.claims.register import ClaimsConfig
 from fibrokd.pipeline.assess import AssessConfig
 from fibrokd.pipeline.compare_views import CompareViewsConfig
 from fibrokd.pipeline.distill import DistillConfig, StudentPlan
@@ -13,7 +13,7 @@ from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.pipeline.release import ReleaseConfig
 from fibrokd.pipeline.run import RunConfig
-from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.study.plan import StudyConfig
 from fibrokd.pipeline.teach import TeachConfig
 from fibrokd.pipeline.write_book import WriteBookConfig
 

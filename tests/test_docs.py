@@ -11,15 +11,15 @@ from typer.main import get_command
 
 from fibrokd.cli import cli
 from fibrokd.config import load_config
-from fibrokd.evaluation.claims import ClaimsConfig
-from fibrokd.evaluation.claims_judged import reported
+from fibrokd.evaluation.claims.judged import reported
+from fibrokd.evaluation.claims.register import ClaimsConfig
 from fibrokd.files import read_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import claims
 from fibrokd.pipeline.methods_page import methods_page
 from fibrokd.pipeline.methods_results import read_studies
-from fibrokd.pipeline.study_grid import cells, configuration_digest
-from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.study.grid import cells, configuration_digest
+from fibrokd.pipeline.study.plan import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

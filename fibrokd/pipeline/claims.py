@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fibrokd.errors import ArtifactError, ConfigError
-from fibrokd.evaluation.claims import ArmOf, ClaimsConfig
-from fibrokd.evaluation.claims_judged import TEACHER, judge_claims
-from fibrokd.evaluation.claims_page import claims_markdown
+from fibrokd.evaluation.claims.judged import TEACHER, judge_claims
+from fibrokd.evaluation.claims.page import claims_markdown
+from fibrokd.evaluation.claims.register import ArmOf, ClaimsConfig
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study import Pool, Trial, pools
+from fibrokd.evaluation.study.pooled import Pool, Trial, pools
 from fibrokd.files import digest_json
 from fibrokd.methods import METHODS
-from fibrokd.pipeline.study_results import read_trial
+from fibrokd.pipeline.study.results import read_trial
 
 _TEACHERS = "teacher_"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.evaluation.claims.register import ClaimsConfig
 from fibrokd.evaluation.markdown import table
 from fibrokd.pipeline.methods_results import results_table, studies_table
 from fibrokd.training.method import GRADES, MethodSpec

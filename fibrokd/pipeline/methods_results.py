@@ -11,8 +11,8 @@ from typing import Any
 
 from fibrokd.errors import ArtifactError
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study_document import FORMAT
-from fibrokd.evaluation.study_table import arm_with_notes
+from fibrokd.evaluation.study.document import FORMAT
+from fibrokd.evaluation.study.table import arm_with_notes
 from fibrokd.files import read_json
 
 Studies = Mapping[str, Mapping[str, Any]]

@@ -23,7 +23,7 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.data.preprocess import as_network_input
 from fibrokd.evaluation.metrics import log_loss
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study_calibration import calibration_errors, calibration_sums
+from fibrokd.evaluation.study.calibration import calibration_errors, calibration_sums
 from fibrokd.evaluation.totals import totals_by_group
 from fibrokd.training.dropout import noisy
 from fibrokd.training.prediction import predict

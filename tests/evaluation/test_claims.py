@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from benchmarks import calibration_size
 from fibrokd.config import parse_config
 from fibrokd.errors import TableError
-from fibrokd.evaluation.claims import ArmOf, ClaimsConfig, Contrast, Finding
-from fibrokd.evaluation.claims_judged import contrast_figure, finding_figure, judge_claims
-from fibrokd.evaluation.claims_page import claims_markdown
+from fibrokd.evaluation.claims.judged import contrast_figure, finding_figure, judge_claims
+from fibrokd.evaluation.claims.page import claims_markdown
+from fibrokd.evaluation.claims.register import ArmOf, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study import Trial, difference, pools
+from fibrokd.evaluation.study.pooled import Trial, difference, pools
 from tests.evaluation.test_study import FACTS, answers
 
 CONFIG = BootstrapConfig(resamples=400)

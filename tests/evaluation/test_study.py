@@ -8,7 +8,7 @@ from fibrokd.errors import TableError
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study import CALIBRATION, Trial, difference, pools, summary
+from fibrokd.evaluation.study.pooled import CALIBRATION, Trial, difference, pools, summary
 from fibrokd.stages import METAVIR, StageScale
 
 CONFIG = BootstrapConfig(resamples=400)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from fibrokd.evaluation.study import Trial
-from fibrokd.evaluation.study_document import study_document
-from fibrokd.evaluation.study_families import Declaration
-from fibrokd.evaluation.study_table import study_markdown
+from fibrokd.evaluation.study.document import study_document
+from fibrokd.evaluation.study.families import Declaration
+from fibrokd.evaluation.study.pooled import Trial
+from fibrokd.evaluation.study.table import study_markdown
 from tests.evaluation.test_study import CONFIG, FACTS, answers
 
 PHASES = [

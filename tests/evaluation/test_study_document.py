@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study import Trial
-from fibrokd.evaluation.study_calibration import restricted
-from fibrokd.evaluation.study_document import study_document
-from fibrokd.evaluation.study_families import Declaration, holm
-from fibrokd.evaluation.study_table import study_markdown
+from fibrokd.evaluation.study.calibration import restricted
+from fibrokd.evaluation.study.document import study_document
+from fibrokd.evaluation.study.families import Declaration, holm
+from fibrokd.evaluation.study.pooled import Trial
+from fibrokd.evaluation.study.table import study_markdown
 from tests.evaluation.test_study import CONFIG, FACTS, answers
 
 REFERENCES = ("none", "kd")

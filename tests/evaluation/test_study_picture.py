@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fibrokd.evaluation.figures import rows_svg
-from fibrokd.evaluation.study_picture import study_picture
+from fibrokd.evaluation.study.picture import study_picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fibrokd.evaluation.study_trainings import Spread, interval_of_arms, spread_of
+from fibrokd.evaluation.study.trainings import Spread, interval_of_arms, spread_of
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])

@@ -6,10 +6,10 @@ from typer.testing import CliRunner
 from fibrokd.cli import cli
 from fibrokd.config import parse_config
 from fibrokd.errors import ArtifactError, ConfigError
-from fibrokd.evaluation.claims import ClaimsConfig
+from fibrokd.evaluation.claims.register import ClaimsConfig
 from fibrokd.files import read_json, write_json
 from fibrokd.pipeline import claims
-from fibrokd.pipeline.study_results import RESULTS, keep
+from fibrokd.pipeline.study.results import RESULTS, keep
 from tests.evaluation.test_study import FACTS, answers
 
 

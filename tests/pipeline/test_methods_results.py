@@ -4,9 +4,9 @@ import pytest
 
 from fibrokd.errors import ArtifactError
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study import Trial
-from fibrokd.evaluation.study_document import study_document
-from fibrokd.evaluation.study_families import Declaration
+from fibrokd.evaluation.study.document import study_document
+from fibrokd.evaluation.study.families import Declaration
+from fibrokd.evaluation.study.pooled import Trial
 from fibrokd.files import write_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline.methods_page import methods_page

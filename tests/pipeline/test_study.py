@@ -8,8 +8,9 @@ from fibrokd.config import parse_config
 from fibrokd.errors import ArtifactError
 from fibrokd.evaluation.predictions import read_answers
 from fibrokd.files import digest_file, read_json, write_json
-from fibrokd.pipeline import study, study_cell
-from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.study import cell as study_cell
+from fibrokd.pipeline.study import step as study
+from fibrokd.pipeline.study.plan import StudyConfig
 from fibrokd.stages import METAVIR
 from tests.factories import write_prepared
 

@@ -11,10 +11,12 @@ from fibrokd.data.selection import Selection
 from fibrokd.errors import ArtifactError, BusyError, TrainingError
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import read_json
-from fibrokd.pipeline import study, study_bench, teach, write_book
-from fibrokd.pipeline.study_bench import Bench, SharedBusyError
-from fibrokd.pipeline.study_grid import cells
-from fibrokd.pipeline.study_results import keep
+from fibrokd.pipeline import teach, write_book
+from fibrokd.pipeline.study import bench as study_bench
+from fibrokd.pipeline.study import step as study
+from fibrokd.pipeline.study.bench import Bench, SharedBusyError
+from fibrokd.pipeline.study.grid import cells
+from fibrokd.pipeline.study.results import keep
 from fibrokd.training.dropout import Thinning
 from tests.factories import write_prepared
 from tests.pipeline.test_study import TRAIN, settings

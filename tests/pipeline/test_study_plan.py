@@ -8,8 +8,8 @@ import pytest
 from fibrokd.config import load_config
 from fibrokd.errors import ConfigError
 from fibrokd.pipeline.compare_views import CompareViewsConfig
-from fibrokd.pipeline.study_grid import cells, configuration_digest
-from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.study.grid import cells, configuration_digest
+from fibrokd.pipeline.study.plan import StudyConfig
 from fibrokd.training.grafting import BLOCKS
 from tests.pipeline.test_study import settings
 

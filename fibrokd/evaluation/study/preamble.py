@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fibrokd.evaluation.study import LEAST_SEEDS
+from fibrokd.evaluation.study.pooled import LEAST_SEEDS
 
 _WORDS = """\
 {test}

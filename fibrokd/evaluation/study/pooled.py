@@ -3,7 +3,7 @@
 Seeds are pooled: a figure is its mean over the seeds. Intervals resample whole clusters of test images, the same ones
 for every network; they hold for these trained networks and say nothing about further seeds, whose spread is given
 beside them. Which differences are looked at, and how their p-values are corrected, is not decided here
-(:mod:`fibrokd.evaluation.study_families`).
+(:mod:`fibrokd.evaluation.study.families`).
 
 Shape letters: G clusters, R resamples, S seeds.
 
@@ -27,7 +27,7 @@ from fibrokd.errors import TableError
 from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts, percentile_interval, require_same_images
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study_calibration import (
+from fibrokd.evaluation.study.calibration import (
     calibration_errors,
     calibration_sums,
     distances_of_differences,

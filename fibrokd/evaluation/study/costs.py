@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study import Pool
+from fibrokd.evaluation.study.pooled import Pool
 
 _COLUMNS = {
     "train_seconds": "Training s",

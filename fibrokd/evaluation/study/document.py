@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study import Pool, Trial, pools, summary
-from fibrokd.evaluation.study_costs import costs
-from fibrokd.evaluation.study_families import Declaration, comparisons, spreads_of, teachers_against_none
+from fibrokd.evaluation.study.costs import costs
+from fibrokd.evaluation.study.families import Declaration, comparisons, spreads_of, teachers_against_none
+from fibrokd.evaluation.study.pooled import Pool, Trial, pools, summary
 
 FORMAT = 4
 TEACHER = "teacher:"

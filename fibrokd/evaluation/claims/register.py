@@ -2,7 +2,7 @@
 
 A claim says in words what a paper says, and as numbers what our studies must find for it to have been reproduced:
 contrasts between figures on test images, or figures that a method reports of itself. See
-:mod:`fibrokd.evaluation.claims_judged` for how they are judged.
+:mod:`fibrokd.evaluation.claims.judged` for how they are judged.
 """
 
 from __future__ import annotations

@@ -8,10 +8,10 @@ from typing import Any
 
 from fibrokd.errors import FibroKDError, TrainingError
 from fibrokd.files import read_json, write_json
-from fibrokd.pipeline.study_bench import Bench
-from fibrokd.pipeline.study_cell import finished
-from fibrokd.pipeline.study_grid import Cell
-from fibrokd.pipeline.study_results import RESULTS
+from fibrokd.pipeline.study.bench import Bench
+from fibrokd.pipeline.study.cell import finished
+from fibrokd.pipeline.study.grid import Cell
+from fibrokd.pipeline.study.results import RESULTS
 
 
 def failure_path(out: Path, cell: Cell) -> Path:

@@ -12,10 +12,10 @@ from fibrokd.artifacts import RECORD, Record, read_record
 from fibrokd.data.selection import Selection
 from fibrokd.files import digest_json, read_json
 from fibrokd.methods import open_network
-from fibrokd.pipeline.study_bench import Bench
-from fibrokd.pipeline.study_grid import Cell, teacher_selection
-from fibrokd.pipeline.study_plan import teacher_title
-from fibrokd.pipeline.study_results import answers_on_test, is_kept, keep, latency_ms, machine_of, measured_cost
+from fibrokd.pipeline.study.bench import Bench
+from fibrokd.pipeline.study.grid import Cell, teacher_selection
+from fibrokd.pipeline.study.plan import teacher_title
+from fibrokd.pipeline.study.results import answers_on_test, is_kept, keep, latency_ms, machine_of, measured_cost
 
 Wanted = dict[str, tuple[str, Selection]]
 

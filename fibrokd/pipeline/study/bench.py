@@ -18,8 +18,8 @@ from fibrokd.errors import ArtifactError, BusyError, FibroKDError
 from fibrokd.files import digest_file, digest_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import teach, write_book
-from fibrokd.pipeline.study_grid import Cell, teacher_selection
-from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.study.grid import Cell, teacher_selection
+from fibrokd.pipeline.study.plan import StudyConfig
 from fibrokd.training.book import BookConfig
 from fibrokd.training.dropout import Thinning
 from fibrokd.training.signals import LOGITS

@@ -1,6 +1,6 @@
 """Trains one cell of a study: its teachers and books, shared with other cells, its student, and its test answers.
 
-Wiring only: see ``study_bench`` for what is shared and ``study_results`` for what stays.
+Wiring only: see ``bench`` for what is shared and ``results`` for what stays.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fibrokd.data.selection import select
 from fibrokd.files import read_json
 from fibrokd.methods import open_network
 from fibrokd.pipeline import distill
-from fibrokd.pipeline.study_bench import Bench
-from fibrokd.pipeline.study_grid import Cell
-from fibrokd.pipeline.study_results import answers_on_test, is_kept, keep, latency_ms, machine_of, measured_cost
-from fibrokd.pipeline.study_teachers import keep_teacher
+from fibrokd.pipeline.study.bench import Bench
+from fibrokd.pipeline.study.grid import Cell
+from fibrokd.pipeline.study.results import answers_on_test, is_kept, keep, latency_ms, machine_of, measured_cost
+from fibrokd.pipeline.study.teachers import keep_teacher
 
 LEDGER = "ledger.json"
 

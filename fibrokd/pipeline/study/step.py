@@ -2,8 +2,8 @@
 
 Cells are trained one after the other; whatever is finished stays, wherever the study is stopped, and a cell that fails
 does not keep the others from being trained. Several processes may work on one OUT: a cell that another one holds is
-left to it, and one whose teacher or book another one makes comes later. Wiring only: see ``study_plan`` for what is
-compared, ``study_cell`` for how one is trained, :mod:`fibrokd.evaluation.study` for the numbers.
+left to it, and one whose teacher or book another one makes comes later. Wiring only: see ``plan`` for what is
+compared, ``cell`` for how one is trained, :mod:`fibrokd.evaluation.study.pooled` for the numbers.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ArtifactError, BusyError, FibroKDError
-from fibrokd.evaluation.study_document import study_document
-from fibrokd.evaluation.study_picture import study_picture
-from fibrokd.evaluation.study_table import study_markdown
+from fibrokd.evaluation.study.document import study_document
+from fibrokd.evaluation.study.picture import study_picture
+from fibrokd.evaluation.study.table import study_markdown
 from fibrokd.files import write_json, write_text
-from fibrokd.pipeline.study_bench import Bench, SharedBusyError
-from fibrokd.pipeline.study_cell import finished, train_cell
-from fibrokd.pipeline.study_failures import failed, failures, forget_failure, note_failure, refuse_failures
-from fibrokd.pipeline.study_grid import Cell, cells, configuration_digest
-from fibrokd.pipeline.study_plan import REFERENCES, StudyConfig, teacher_title
-from fibrokd.pipeline.study_results import RESULTS, is_kept, read_trial, take_over
-from fibrokd.pipeline.study_teachers import keep_teacher, teacher_identity, teachers_of
+from fibrokd.pipeline.study.bench import Bench, SharedBusyError
+from fibrokd.pipeline.study.cell import finished, train_cell
+from fibrokd.pipeline.study.failures import failed, failures, forget_failure, note_failure, refuse_failures
+from fibrokd.pipeline.study.grid import Cell, cells, configuration_digest
+from fibrokd.pipeline.study.plan import REFERENCES, StudyConfig, teacher_title
+from fibrokd.pipeline.study.results import RESULTS, is_kept, read_trial, take_over
+from fibrokd.pipeline.study.teachers import keep_teacher, teacher_identity, teachers_of
 from fibrokd.progress import say
 from fibrokd.training.produce import refuse_unfit
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study import LEAST_SEEDS, is_better
-from fibrokd.evaluation.study_costs import COST_WORDS, cost_table
-from fibrokd.evaluation.study_document import TEACHER, p_value, signed
-from fibrokd.evaluation.study_preamble import preamble
+from fibrokd.evaluation.study.costs import COST_WORDS, cost_table
+from fibrokd.evaluation.study.document import TEACHER, p_value, signed
+from fibrokd.evaluation.study.pooled import LEAST_SEEDS, is_better
+from fibrokd.evaluation.study.preamble import preamble
 
 _HEADINGS = {
     "accuracy": "Accuracy",

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fibrokd.evaluation.study import COMPARED, TESTED, Pool, difference, is_better
-from fibrokd.evaluation.study_trainings import Spread, interval_of_arms, spread_of
+from fibrokd.evaluation.study.pooled import COMPARED, TESTED, Pool, difference, is_better
+from fibrokd.evaluation.study.trainings import Spread, interval_of_arms, spread_of
 
 Pools = Mapping[tuple[str, str, float], Pool]
 
@@ -54,7 +54,7 @@ def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequ
     Returns:
         One entry per pair, student, fraction and metric. ``p`` and ``p_holm`` are ``None`` where nothing is tested;
         ``family`` says what it was corrected with, ``family_size`` how many hypotheses these are. ``arms_low`` and
-        ``arms_high`` are bounds over patients and trainings (:mod:`fibrokd.evaluation.study_trainings`).
+        ``arms_high`` are bounds over patients and trainings (:mod:`fibrokd.evaluation.study.trainings`).
     """
     spreads = spreads_of(pooled)
     entries: list[dict[str, Any]] = []

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from fibrokd.evaluation.figures import rows_svg
-from fibrokd.evaluation.study import LEAST_SEEDS
-from fibrokd.evaluation.study_document import TEACHER
+from fibrokd.evaluation.study.document import TEACHER
+from fibrokd.evaluation.study.pooled import LEAST_SEEDS
 
 
 def study_picture(document: Mapping[str, Any]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fibrokd.evaluation.claims import ArmOf, Claim, ClaimsConfig, Contrast, Finding
-from fibrokd.evaluation.claims_judged import Figure, Judgement
+from fibrokd.evaluation.claims.judged import Figure, Judgement
+from fibrokd.evaluation.claims.register import ArmOf, Claim, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study_document import p_value
+from fibrokd.evaluation.study.document import p_value
 
 _HEAD = """\
 # Claims of the literature, and whether we could reproduce them

@@ -1,4 +1,4 @@
-"""What a study compares: arms × backbones × seeds × training fractions; see ``study_grid`` for the cells. Data only."""
+"""What a study compares: arms × backbones × seeds × training fractions; see ``grid`` for the cells. Data only."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from fibrokd.config import Config, parse_config
-from fibrokd.evaluation.study import StudyBootstrap
-from fibrokd.evaluation.study_families import Declaration
+from fibrokd.evaluation.study.families import Declaration
+from fibrokd.evaluation.study.pooled import StudyBootstrap
 from fibrokd.methods import METHODS
 from fibrokd.pipeline.distill import StudentPlan
-from fibrokd.pipeline.study_arm import Arm, Name
+from fibrokd.pipeline.study.arm import Arm, Name
 from fibrokd.pipeline.teach import TeacherPlan
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import BookConfig

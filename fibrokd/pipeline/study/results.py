@@ -16,7 +16,7 @@ import torch
 from fibrokd.artifacts import Record
 from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.predictions import Predictions, read_answers, write_answers
-from fibrokd.evaluation.study import Trial
+from fibrokd.evaluation.study.pooled import Trial
 from fibrokd.files import atomic_path, read_json, write_json
 from fibrokd.stages import StageScale
 from fibrokd.training.ledger import COST

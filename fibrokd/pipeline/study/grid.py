@@ -9,7 +9,7 @@ from fibrokd.data.selection import Selection
 from fibrokd.files import digest_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline.distill import StudentPlan
-from fibrokd.pipeline.study_plan import StudyConfig
+from fibrokd.pipeline.study.plan import StudyConfig
 from fibrokd.training.augment import ViewSpec
 from fibrokd.training.teacher_noise import TeacherNoise
 

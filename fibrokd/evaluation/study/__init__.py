@@ -1,0 +1,1 @@
+"""Numbers, words and picture of a study, from the stored answers of its networks."""
