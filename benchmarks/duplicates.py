@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.duplicates_material import ALTERATIONS, Material, make_material, moved_alike, plant
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.fingerprint import fingerprint
 from fibrokd.integrity.near_duplicates import NearConfig, near_links
 from fibrokd.memory import peak_mb

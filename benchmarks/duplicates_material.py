@@ -21,7 +21,7 @@ from jaxtyping import Int, Int8, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.fingerprint import SIDE, fingerprint, mirrored
 from fibrokd.phantom.cohort import CohortConfig, assign_stages, render_case
 from fibrokd.phantom.patients import DifficultyName

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fan_material import MarkedPicture, crowd
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.preprocess import PreprocessSpec
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.patients import DIFFICULTIES, make_patient

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int8, UInt8
 from PIL import Image
 
 from fibrokd.data.border import border_level
-from fibrokd.data.fan import Fan, mask_box
+from fibrokd.data.fan.finder import Fan, mask_box
 from fibrokd.data.sector import Sector
 
 SIDE = 48

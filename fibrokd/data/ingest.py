@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int8, UInt8
 from PIL import Image
 
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.fingerprint import fingerprint
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import FramePolicy, ReadLimits

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from fibrokd.data.border import border_level
-from fibrokd.data.fan import Fan
+from fibrokd.data.fan.finder import Fan
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.errors import InputError
 

@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from fibrokd.config import Config
-from fibrokd.data.fan import Fan, find_fan, mask_box
+from fibrokd.data.fan.finder import Fan, find_fan, mask_box
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.tissue_box import is_filled
 

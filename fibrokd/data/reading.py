@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from fibrokd.data.decoder_warnings import warnings_as_notes
-from fibrokd.data.dicom import decode_dicom, looks_like_dicom
+from fibrokd.data.dicom.frames import decode_dicom, looks_like_dicom
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.data.preprocess import tissue_of

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from fibrokd.config import Config
 from fibrokd.data.companions import is_companion
-from fibrokd.data.identity_keys import DicomIdentity, read_identity
+from fibrokd.data.dicom.identity_keys import DicomIdentity, read_identity
 from fibrokd.data.isolation import Watch, WorkerLimits, isolated
 from fibrokd.data.labels import FACTS, LabelTable, read_labels
 from fibrokd.data.mismatch import Mismatch, explain_mismatch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fibrokd.data.border import WIDE, border_level
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from tests.data.sectors import draw_sector
 
 PICTURES = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.encaps import generate_frames
 from pydicom.uid import RLELossless
 
-from fibrokd.data.codestream import FrameSize, declared_size, is_sound_jpeg_ls, run_lengths_fit
+from fibrokd.data.dicom.codestream import FrameSize, declared_size, is_sound_jpeg_ls, run_lengths_fit
 from tests.data.objects import colour, grey_rgb, monochrome
 from tests.data.sectors import draw_sector, encode
 

@@ -402,7 +402,7 @@ def test_damaged_objects_never_escape_as_another_error() -> None:
 
 
 def test_a_decoder_that_is_missing_is_named_in_the_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fibrokd.data.dicom_decoders._DECODERS", {JPEGBaseline8Bit: ()})
+    monkeypatch.setattr("fibrokd.data.dicom.decoders._DECODERS", {JPEGBaseline8Bit: ()})
     with pytest.raises(UnreadableImageError, match="JPEG Baseline") as caught:
         read_bytes(to_bytes(jpeg_cine([PICTURE])))
     assert caught.value.reason == "unsupported_transfer_syntax"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrokd.data.dicom_cine import Clip, candidates, choose_frames, saturated_share
-from fibrokd.data.dicom_pixels import Frame
+from fibrokd.data.dicom.cine import Clip, candidates, choose_frames, saturated_share
+from fibrokd.data.dicom.pixels import Frame
 from fibrokd.data.limits import FramePolicy
 from fibrokd.data.reading import decode
 from fibrokd.errors import UnreadableImageError

@@ -8,9 +8,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import convert_color_space
 from pydicom.uid import JPEGBaseline8Bit
 
-from fibrokd.data.dicom_colour import Tissue, put_right, tissue_area, without_colour
-from fibrokd.data.dicom_regions import Regions, read_regions
-from fibrokd.data.fan import find_fan
+from fibrokd.data.dicom.colour import Tissue, put_right, tissue_area, without_colour
+from fibrokd.data.dicom.regions import Regions, read_regions
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.grey import luminance
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.reading import Decoding, decode

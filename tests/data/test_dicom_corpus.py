@@ -27,8 +27,8 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import JPEG2000TransferSyntaxes, JPEGTransferSyntaxes, RLELossless
 
 from fibrokd.data.decoder_warnings import warnings_as_notes
-from fibrokd.data.dicom_decoders import stored_samples
-from fibrokd.data.dicom_objects import check_header
+from fibrokd.data.dicom.decoders import stored_samples
+from fibrokd.data.dicom.objects import check_header
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.reading import REASONS, decode
 from fibrokd.errors import UnreadableImageError

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from fibrokd.data.dicom_file import looks_like_dicom, open_object, read_header
-from fibrokd.data.identity_keys import read_identity
+from fibrokd.data.dicom.file import looks_like_dicom, open_object, read_header
+from fibrokd.data.dicom.identity_keys import read_identity
 from fibrokd.data.limits import ReadLimits
 from fibrokd.data.reading import read_bytes, true_format
 from fibrokd.errors import UnreadableImageError
@@ -68,7 +68,7 @@ def test_the_process_does_not_grow_when_it_meets_a_deflated_bomb(tmp_path: Path)
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from fibrokd.data.identity_keys import read_identity\n"
+        "from fibrokd.data.dicom.identity_keys import read_identity\n"
         "from fibrokd.data.reading import read\n"
         "from fibrokd.errors import UnreadableImageError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

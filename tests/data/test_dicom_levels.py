@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, apply_windowing
 
-from fibrokd.data.dicom_levels import grey_levels, level_table, window
+from fibrokd.data.dicom.levels import grey_levels, level_table, window
 from fibrokd.data.reading import decode
 from tests.data.objects import monochrome, to_bytes
 

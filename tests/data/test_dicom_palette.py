@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut
 
-from fibrokd.data.dicom_palette import expand_segments, palette_table, through_palette
+from fibrokd.data.dicom.palette import expand_segments, palette_table, through_palette
 from fibrokd.data.reading import decode, read_bytes
 from tests.data.objects import monochrome, palette, phantom_clip, to_bytes
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from fibrokd.data.dicom_regions import Part, area, read_regions
+from fibrokd.data.dicom.regions import Part, area, read_regions
 from tests.data.objects import region
 
 HEIGHT, WIDTH = 400, 600

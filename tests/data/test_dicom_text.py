@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from fibrokd.data.dicom_colour import Tissue
-from fibrokd.data.dicom_regions import Regions
-from fibrokd.data.dicom_text import text_rows, without_text
+from fibrokd.data.dicom.colour import Tissue
+from fibrokd.data.dicom.regions import Regions
+from fibrokd.data.dicom.text import text_rows, without_text
 from fibrokd.data.reading import decode
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.overlay import draw_text

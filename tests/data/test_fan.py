@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fibrokd.data.fan import Fan, find_fan, mask_box
+from fibrokd.data.fan.finder import Fan, find_fan, mask_box
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.patients import DIFFICULTIES, make_patient
 from tests.data.sectors import draw_sector

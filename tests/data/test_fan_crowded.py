@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fan_material import MARKS, MarkedPicture, crowd
-from fibrokd.data import fan as fan_module
-from fibrokd.data.fan import Fan, find_fan
-from fibrokd.data.fan_crowded import find_crowded
+from fibrokd.data.fan import finder as fan_module
+from fibrokd.data.fan.crowded import find_crowded
+from fibrokd.data.fan.finder import Fan, find_fan
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.patients import DIFFICULTIES, make_patient
 from tests.data.sectors import draw_integer_sector, draw_sector

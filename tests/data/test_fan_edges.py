@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrokd.data.fan_edges import edges, voted_lines
+from fibrokd.data.fan.edges import edges, voted_lines
 
 SLOPES = np.arange(-1.7, -0.2, 0.02)
 

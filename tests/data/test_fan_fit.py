@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fibrokd.data.fan_fit import LEAST_OPENING, fit
-from fibrokd.data.fan_region import CONTRAST, region_of
+from fibrokd.data.fan.fit import LEAST_OPENING, fit
+from fibrokd.data.fan.region import CONTRAST, region_of
 from fibrokd.data.sector import Sector
 
 HEIGHT, WIDTH = 70, 80

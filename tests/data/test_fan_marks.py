@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fan_material import crowd
-from fibrokd.data import fan as fan_module
-from fibrokd.data.fan import Fan, find_fan
-from fibrokd.data.fan_marks import Marks, in_shadow, marks_beyond, mostly_blank
+from fibrokd.data.fan import finder as fan_module
+from fibrokd.data.fan.finder import Fan, find_fan
+from fibrokd.data.fan.marks import Marks, in_shadow, marks_beyond, mostly_blank
 from fibrokd.data.sector import Sector
 from tests.data.sectors import draw_sector
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrokd.data.fan_outline import apex_of, edge_points, mirrored, outlined, support
+from fibrokd.data.fan.outline import apex_of, edge_points, mirrored, outlined, support
 from fibrokd.data.sector import Sector
 
 REACH = 7

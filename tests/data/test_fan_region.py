@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from fibrokd.data.border import border_level
-from fibrokd.data.fan_region import (
+from fibrokd.data.fan.region import (
     CONTRAST,
     FULL_SHARE,
     LEAST_SEEN,

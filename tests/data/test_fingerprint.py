@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fibrokd.data.fan import Fan, find_fan
+from fibrokd.data.fan.finder import Fan, find_fan
 from fibrokd.data.fingerprint import LARGEST, LENGTH, SIDE, fingerprint, mirrored
 from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.hazards import tamper

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fibrokd.data.dicom.identity_keys import DicomIdentity
 from fibrokd.data.identities import (
     ENVIRONMENT_VARIABLE,
     is_placeholder,
@@ -19,7 +20,6 @@ from fibrokd.data.identities import (
     split_issuer,
     stand_in,
 )
-from fibrokd.data.identity_keys import DicomIdentity
 from fibrokd.errors import ConfigError
 
 SECRET = b"a secret of at least sixteen bytes"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrokd.data.fan import Fan, find_fan
+from fibrokd.data.fan.finder import Fan, find_fan
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.margins import BORDER, COUNT, GEOMETRY, OUTSIDE, margin_numbers
 from fibrokd.errors import InputError

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fan_material import MarkedPicture, crowd
-from fibrokd.data.fan import mask_box
+from fibrokd.data.fan.finder import mask_box
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.preprocess import PreprocessSpec, as_network_input, letterbox, preprocess
 from tests.data.sectors import draw_sector

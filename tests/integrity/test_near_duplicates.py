@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.fingerprint import LENGTH, SIDE, fingerprint
 from fibrokd.integrity.correlation import alike, even_and_odd, measured, norms
 from fibrokd.integrity.links import Link

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fibrokd.data.fan import find_fan
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.fingerprint import fingerprint
 from fibrokd.integrity.examples import MOST_PICTURES, TITLES, choose_examples
 from fibrokd.integrity.groups import group_images

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from fibrokd.data.fan_crowded import find_crowded
-from fibrokd.data.fan_fit import fit
-from fibrokd.data.fan_marks import Marks, in_shadow, marks_beyond, mostly_blank
-from fibrokd.data.fan_region import CONTRAST, contrast_of, region_of
+from fibrokd.data.fan.crowded import find_crowded
+from fibrokd.data.fan.fit import fit
+from fibrokd.data.fan.marks import Marks, in_shadow, marks_beyond, mostly_blank
+from fibrokd.data.fan.region import CONTRAST, contrast_of, region_of
 from fibrokd.data.sector import Sector
 
 LEAST_CELLS = 56
@@ -88,7 +88,7 @@ def find_fan(pixels: UInt8[np.ndarray, "H W"]) -> Fan:
     thicker than text and rulers; straight flanks by asymmetric robust fits (shadows only ever move edge points
     inwards), one of them mirrored where a shadow hides the other; arcs by a search over the horizontal stretch. Where
     this explains less than nine tenths of what is seen, or where part of what is seen stands out beyond the outline as
-    marks do: :func:`fibrokd.data.fan_crowded.find_crowded`.
+    marks do: :func:`fibrokd.data.fan.crowded.find_crowded`.
 
     Args:
         pixels: Grey levels as decoded.

@@ -1,6 +1,6 @@
 """Grey levels of one DICOM frame: samples → colour space or palette → grey → what is no tissue set to 0.
 
-Wiring of ``dicom_decoders``, ``dicom_levels``, ``dicom_palette``, ``dicom_colour`` and ``dicom_text``. Must not choose
+Wiring of ``decoders``, ``levels``, ``palette``, ``colour`` and ``text``. Must not choose
 frames or judge objects. Shape letters: H W frame.
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 
-from fibrokd.data.dicom_colour import Tissue, put_right, without_colour
-from fibrokd.data.dicom_decoders import Samples, stored_samples
-from fibrokd.data.dicom_levels import grey_levels
-from fibrokd.data.dicom_objects import Promise
-from fibrokd.data.dicom_palette import through_palette
-from fibrokd.data.dicom_regions import Regions
-from fibrokd.data.dicom_text import without_text
+from fibrokd.data.dicom.colour import Tissue, put_right, without_colour
+from fibrokd.data.dicom.decoders import Samples, stored_samples
+from fibrokd.data.dicom.levels import grey_levels
+from fibrokd.data.dicom.objects import Promise
+from fibrokd.data.dicom.palette import through_palette
+from fibrokd.data.dicom.regions import Regions
+from fibrokd.data.dicom.text import without_text
 from fibrokd.data.grey import high_byte
 from fibrokd.data.limits import ReadLimits
 from fibrokd.errors import UnreadableImageError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fibrokd.data.decoder_warnings import warnings_as_notes
-from fibrokd.data.dicom_file import read_header
+from fibrokd.data.dicom.file import read_header
 from fibrokd.data.identities import is_placeholder
 from fibrokd.data.limits import ReadLimits
 

@@ -39,8 +39,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fibrokd.data.codestream import declared_size, is_sound_jpeg_ls, run_lengths_fit
-from fibrokd.data.dicom_objects import Promise
+from fibrokd.data.dicom.codestream import declared_size, is_sound_jpeg_ls, run_lengths_fit
+from fibrokd.data.dicom.objects import Promise
 from fibrokd.errors import UnreadableImageError
 
 _NATIVE = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian})

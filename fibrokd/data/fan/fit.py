@@ -11,7 +11,7 @@ import math
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from fibrokd.data.fan_region import ends
+from fibrokd.data.fan.region import ends
 from fibrokd.data.sector import Line, Sector
 
 LEAST_OPENING = 0.5

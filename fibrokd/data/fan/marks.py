@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from fibrokd.data.fan_region import CONTRAST, contrast_of
+from fibrokd.data.fan.region import CONTRAST, contrast_of
 from fibrokd.data.sector import Sector
 
 _BEYOND = 0.5  # cells from the outline: so far the fit itself may be off

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import UInt8
 
-from fibrokd.data.dicom_pixels import Frame
+from fibrokd.data.dicom.pixels import Frame
 from fibrokd.data.limits import FramePolicy
 from fibrokd.errors import UnreadableImageError
 

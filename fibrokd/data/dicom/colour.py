@@ -15,8 +15,8 @@ from jaxtyping import Bool, UInt8
 from pydicom.pixels.processing import convert_color_space
 from scipy import ndimage
 
-from fibrokd.data.dicom_regions import Box, Regions
-from fibrokd.data.fan import find_fan
+from fibrokd.data.dicom.regions import Box, Regions
+from fibrokd.data.fan.finder import find_fan
 from fibrokd.data.grey import chroma, luminance
 from fibrokd.errors import UnreadableImageError
 

@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from fibrokd.data.fan_edges import edges, voted_lines
-from fibrokd.data.fan_outline import apex_of, edge_points, mirrored, outlined, support
-from fibrokd.data.fan_region import FULL_SHARE, LEAST_SEEN, LEAST_SHARE, contrast_of, ends, largest_part_of
+from fibrokd.data.fan.edges import edges, voted_lines
+from fibrokd.data.fan.outline import apex_of, edge_points, mirrored, outlined, support
+from fibrokd.data.fan.region import FULL_SHARE, LEAST_SEEN, LEAST_SHARE, contrast_of, ends, largest_part_of
 from fibrokd.data.sector import Line, Sector
 
 _LEAST_FINE = 512  # pixels along the longer side of the copy on which the outline is traced

@@ -1,7 +1,7 @@
 """DICOM ultrasound: from the bytes of an object to B-mode frames. Called by ``reading`` only; wiring.
 
-Opening is ``dicom_file``, what is accepted ``dicom_objects``, areas ``dicom_regions``, pixels ``dicom_pixels``, frames
-of a cine ``dicom_cine``, keys ``identity_keys``.
+Opening is ``file``, what is accepted ``objects``, areas ``regions``, pixels ``pixels``, frames
+of a cine ``cine``, keys ``identity_keys``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from jaxtyping import UInt8
 from pydicom.dataset import Dataset
 
 from fibrokd.data.devices import stated_device
-from fibrokd.data.dicom_cine import Clip, choose_frames
-from fibrokd.data.dicom_file import looks_like_dicom, open_object
-from fibrokd.data.dicom_objects import check_header, check_object
-from fibrokd.data.dicom_pixels import Source, check_photometric, decode_frame
-from fibrokd.data.dicom_regions import Box, Part, Regions, read_regions
-from fibrokd.data.identity_keys import identity_of
+from fibrokd.data.dicom.cine import Clip, choose_frames
+from fibrokd.data.dicom.file import looks_like_dicom, open_object
+from fibrokd.data.dicom.identity_keys import identity_of
+from fibrokd.data.dicom.objects import check_header, check_object
+from fibrokd.data.dicom.pixels import Source, check_photometric, decode_frame
+from fibrokd.data.dicom.regions import Box, Part, Regions, read_regions
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.limits import FramePolicy, ReadLimits
 from fibrokd.errors import UnreadableImageError

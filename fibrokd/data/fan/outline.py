@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from fibrokd.data.fan_edges import edges, voted_lines
-from fibrokd.data.fan_fit import LEAST_OPENING
+from fibrokd.data.fan.edges import edges, voted_lines
+from fibrokd.data.fan.fit import LEAST_OPENING
 from fibrokd.data.sector import Line, Sector
 
 _SLOPES = 17  # tried, within what the roughly known flank may be off by
@@ -46,7 +46,7 @@ class EdgePoints:
 
 
 def edge_points(seen: Bool[np.ndarray, "H W"], run: int) -> EdgePoints:
-    """Return the edges of what is seen, see :func:`fibrokd.data.fan_edges.edges`."""
+    """Return the edges of what is seen, see :func:`fibrokd.data.fan.edges.edges`."""
     height, width = seen.shape
     left, right = (np.stack(np.nonzero(edges(side, run))) for side in (seen, seen[:, ::-1]))
     columns, lifts = np.nonzero(edges(np.ascontiguousarray(seen[::-1].T), run))

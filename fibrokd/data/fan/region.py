@@ -1,6 +1,6 @@
 """What of a frame differs from its background, and the one region of it that may be a fan.
 
-Must not know the shape of a fan: that is ``fan_fit``.
+Must not know the shape of a fan: that is ``fit``.
 Shape letters: h w small copy, R rows.
 """
 

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from scipy import ndimage
 
-from fibrokd.data.dicom_colour import Tissue
-from fibrokd.data.dicom_regions import Box
+from fibrokd.data.dicom.colour import Tissue
+from fibrokd.data.dicom.regions import Box
 
 _STROKE_PX = 9  # wider things than this are no strokes
 _CONTRASTS = (90, 130)  # grey levels above what lies around; the higher one parts glyphs from speckle that touches them

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int, Integer, UInt8
 from pydicom.dataset import Dataset
 
-from fibrokd.data.dicom_levels import table_entries
+from fibrokd.data.dicom.levels import table_entries
 from fibrokd.data.grey import high_byte
 
 _COLOURS = ("Red", "Green", "Blue")
