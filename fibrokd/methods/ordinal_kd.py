@@ -15,8 +15,8 @@ The student keeps K plain logits, so that calibration, export and every report w
 
 It has not been shown to beat vanilla distillation: on the medium phantom (MobileNetV3-Small, three seeds) neither its
 quadratic kappa nor its mean absolute stage error is shown to differ from that of ``kd``; under a teacher of whom three
-answers in ten were altered it was worse with one seed of three, and not shown to differ with the others
-(docs/experiments.md, 2026-11-21).
+answers in ten were altered it was worse with one seed of three, and not shown to differ with the others or from the
+``kd`` with as much weight (docs/experiments.md, 2026-11-21).
 
 References (of the parts; the combination is ours and unpublished):
     Hinton, Vinyals, Dean, 2015, arXiv:1503.02531 (KL). Hou, Yu, Samaras, "Squared Earth Mover's Distance-based Loss
