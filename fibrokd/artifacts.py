@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def begin(
         ArtifactError: The folder holds something else, was made with another configuration or other inputs, or
             another process is at work in it.
     """
+    _commit()
     wanted = Record(step=step, config=config, inputs=dict(inputs))
     folder.mkdir(parents=True, exist_ok=True)
     lock = _Lock(folder) if exclusive else None
@@ -280,8 +282,12 @@ def _processor() -> str | None:
     return platform.processor() or None
 
 
+@cache
 def _commit() -> str | None:
-    """Commit of the code that ran, with ``-dirty`` where it was altered; None outside a checkout."""
+    """Commit of the code that runs, with ``-dirty`` where it was altered; None outside a checkout.
+
+    Asked once, when a process begins its first step: the checkout may have moved on when it ends.
+    """
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(  # noqa: S603 - fixed arguments
             ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607

@@ -13,6 +13,8 @@ from fibrokd.cli import cli
 from fibrokd.config import load_config
 from fibrokd.evaluation.claims.judged import reported
 from fibrokd.evaluation.claims.register import ClaimsConfig
+from fibrokd.evaluation.study.picture import study_picture
+from fibrokd.evaluation.study.table import study_markdown
 from fibrokd.files import read_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import claims
@@ -20,6 +22,7 @@ from fibrokd.pipeline.methods_page import methods_page
 from fibrokd.pipeline.methods_results import read_studies
 from fibrokd.pipeline.study.grid import cells, configuration_digest
 from fibrokd.pipeline.study.plan import StudyConfig
+from fibrokd.pipeline.study.step import PICTURE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,6 +88,15 @@ def test_every_committed_study_is_that_of_the_configuration_of_its_name():
         config = load_config(path, StudyConfig)
         assert (study["title"], study["configuration"]) == (config.title, configuration_digest(config)), name
         assert study["cells"]["planned"] == sum(1 for _ in cells(config)), name
+
+
+def test_every_committed_table_and_picture_is_what_its_study_says():
+    for name, study in read_studies(ROOT / "docs" / "study").items():
+        folder = ROOT / "docs" / "study" / name
+        assert (folder / "study.md").read_text(encoding="utf-8") == study_markdown(study, PICTURE), name
+        description = re.search(r"<desc>(.*)</desc>", study_picture(study) or "")
+        assert description is not None
+        assert description[0] in (folder / PICTURE).read_text(encoding="utf-8"), name
 
 
 def _register():

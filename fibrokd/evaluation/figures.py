@@ -82,8 +82,10 @@ def rows_svg(rows: Mapping[str, Row], measured: str, cost: str) -> str:
         cost: Label of the cost, on a logarithmic axis.
 
     Raises:
-        ValueError: A number is not finite, or a cost is not above 0.
+        ValueError: There are no rows, a number is not finite, or a cost is not above 0.
     """
+    if not rows:
+        raise ValueError("expected at least one row, found none")
     for title, numbers in rows.items():
         if not np.isfinite([number for number in numbers if number is not None]).all() or numbers[-1] <= 0:
             raise ValueError(f"expected finite numbers and a cost above 0, found {numbers} of {title}")
@@ -104,13 +106,13 @@ def rows_svg(rows: Mapping[str, Row], measured: str, cost: str) -> str:
         right.xaxis.set_major_formatter("{x:g}")
         right.xaxis.set_minor_formatter("")
         told = "; ".join(f"{title}: {_words(numbers)}" for title, numbers in ranked)
-        return _described(_svg(figure), f"{measured}, and {' '.join(cost.split())}", told)
+        return _described(_svg(figure), f"{' '.join(measured.split())}, and {' '.join(cost.split())}", told)
 
 
 def _words(numbers: Row) -> str:
     value, low, high, spent = numbers
     bounds = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-    return f"{value:.3f}{bounds}, {spent:.3g}"
+    return f"{value:.3f}{bounds}, {spent:,.0f}" if spent >= 100 else f"{value:.3f}{bounds}, {spent:.3g}"
 
 
 def _described(svg: str, title: str, description: str) -> str:

@@ -10,7 +10,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
     Args:
         heads: Titles of the columns.
-        rows: Cells, as many as there are heads in every row; a ``|`` in one is escaped.
+        rows: Cells, as many as there are heads in every row; a ``|`` in one is escaped, a line break becomes a space.
 
     Raises:
         ValueError: A row has more or fewer cells than there are heads.
@@ -24,4 +24,4 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

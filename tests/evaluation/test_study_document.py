@@ -120,14 +120,16 @@ def test_better_and_worse_are_said_by_the_corrected_p_value():
     clear = entry(found, "x", "kd")
     assert clear["low"] > 0
     assert clear["p"] < 0.05 < clear["p_holm"]
-    assert cell_of(found, "| `x` | all against kd (13)").strip().endswith(f"p {clear['p_holm']:.3f}")
+    assert "better" not in cell_of(found, "| `x` | all against kd (13)")
     alone = document(skills, {"x": Declaration(against=("kd",))}, BootstrapConfig(resamples=4000))
-    assert cell_of(alone, "| `x` | declared by x (1)").strip().endswith("(trainings differ as much)")
+    assert entry(alone, "x", "kd")["p_arms_holm"] == entry(alone, "x", "kd")["p_arms"] < clear["p_arms_holm"]
 
 
-@pytest.mark.parametrize(("seeds", "said"), [((0, 1), "(too few seeds)"), ((0, 1, 2), "better")])
+@pytest.mark.parametrize(
+    ("seeds", "said"), [((0,), "networks p 0.005"), ((0, 1), "(too few seeds)"), ((0, 1, 2), "better")]
+)
 def test_nothing_is_called_better_by_patients_alone(seeds, said):
-    found = document({"none": 0.3, "kd": 0.9}, seeds=seeds)
+    found = document({"none": 0.2, "kd": 0.95}, seeds=seeds)
     assert entry(found, "kd", "none")["p_holm"] < 0.05
     assert cell_of(found, "| `kd` | all against none").strip().endswith(said)
 
@@ -143,13 +145,21 @@ def test_a_difference_that_trainings_of_one_arm_have_too_is_neither_better_nor_w
     one = entry(found, "kd", "none")
     assert [value > 0 for value in one["by_seed"]] == [True, True, False]
     assert one["value"] == pytest.approx(np.mean(one["by_seed"]))
-    assert one["p_holm"] < 0.05
+    assert one["p_holm"] < 0.05 < one["p_arms"] == one["p_arms_holm"]
     assert one["arms_low"] < 0 < one["low"] < one["value"] < one["high"] < one["arms_high"]
-    assert cell_of(found, "| `kd` | all against none").strip().endswith("(trainings differ as much)")
+    assert cell_of(found, "| `kd` | all against none").strip().endswith(f"p {one['p_arms']:.3f}")
     (told,) = [t for t in found["trainings"] if t["metric"] == "quadratic_kappa"]
     assert (told["arms"], told["degrees"]) == (2, 4)
     line = f"(2 arms, 4 degrees of freedom): Balanced accuracy {found['trainings'][0]['deviation']:.3f}, "
     assert line in study_markdown(found)
+
+
+def test_p_values_of_arms_are_corrected_in_the_families_of_those_of_networks():
+    found = document({"none": 0.5, "kd": 0.6, "x": 0.65, "y": 0.7})
+    for reference in ("none", "kd"):
+        family = [e for e in found["comparisons"] if e["reference"] == reference and e["metric"] == "quadratic_kappa"]
+        assert [e["p_arms_holm"] for e in family] == holm([e["p_arms"] for e in family])
+    assert all(e["p_arms"] is None for e in found["comparisons"] if e["metric"] == "expected_calibration_error")
 
 
 def test_arms_of_one_training_each_are_not_compared_as_arms():

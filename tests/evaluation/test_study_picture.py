@@ -31,7 +31,7 @@ def texts(svg: str) -> dict[str, float]:
 
 
 def test_rows_stand_one_below_the_other_best_first_and_the_cheaper_one_first_where_they_are_equal() -> None:
-    rows = {"worse": (0.5, 0.4, 0.6, 3.0), "dear": (0.7, 0.6, 0.8, 9.0), "cheap": (0.7, 0.6, 0.8, 2.0)}
+    rows = {"worse": (0.5, 0.4, 0.6, 3.0), "dear": (0.7, 0.6, 0.8, 9999.0), "cheap": (0.7, 0.6, 0.8, 1234.5)}
     svg = rows_svg(rows, "Balanced accuracy", "Seconds")
     down = texts(svg)
     assert down["cheap"] < down["dear"] < down["worse"]
@@ -52,23 +52,35 @@ def test_what_cannot_be_drawn_is_refused(wrong: tuple[float, float, float, float
         rows_svg({"kd": wrong}, "Balanced accuracy", "Seconds")
 
 
+def picture(rows: list[dict[str, Any]]) -> str:
+    found = study_picture({"rows": rows, "bootstrap": {"level": 0.95}})
+    assert found is not None
+    return found
+
+
+def test_where_nothing_was_estimated_there_is_no_picture() -> None:
+    assert study_picture({"rows": [row("lost", value=None)], "bootstrap": {"level": 0.95}}) is None
+    with pytest.raises(ValueError, match="at least one row"):
+        rows_svg({}, "Balanced accuracy", "Seconds")
+
+
 def test_it_shows_what_can_be_compared_and_names_no_more_than_it_must() -> None:
     rows = [row("none"), row("kd"), row("two", stages=2), row("teacher:big"), row("lost", value=None)]
-    shown = texts(study_picture({"rows": rows}))
+    shown = texts(picture(rows))
     assert {"none", "kd"} <= set(shown)
     assert not {"two", "teacher:big", "lost"} & set(shown)
     assert "Processor time of one cell, seconds" in shown
-    assert "none, tiny" in texts(study_picture({"rows": [row("none"), row("none", backbone="resnet18")]}))
-    assert "none, 25 %" in texts(study_picture({"rows": [row("none"), row("none", fraction=0.25)]}))
-    assert "Training time of one cell, seconds" in texts(study_picture({"rows": [row("none"), row("kd", cpu=None)]}))
+    assert "none, tiny" in texts(picture([row("none"), row("none", backbone="resnet18")]))
+    assert "none, 25 %" in texts(picture([row("none"), row("none", fraction=0.25)]))
+    assert "Training time of one cell, seconds" in texts(picture([row("none"), row("kd", cpu=None)]))
 
 
 def test_it_says_which_arms_are_controls_and_which_have_too_few_seeds() -> None:
-    shown = texts(study_picture({"rows": [row("none", control=True), row("kd", seeds=[0, 1])]}))
+    shown = texts(picture([row("none", control=True), row("kd", seeds=[0, 1])]))
     assert {"none, control", "kd, 2 of 3 seeds"} <= set(shown)
 
 
 def test_bounds_that_are_not_known_are_not_drawn_as_if_they_were() -> None:
     unknown = row("kd")
     unknown["metrics"]["balanced_accuracy"].update(low=None, high=None)
-    assert "kd: 0.500, 2<" in study_picture({"rows": [unknown]})
+    assert "kd: 0.500, 2<" in picture([unknown])

@@ -1,11 +1,13 @@
-"""What trainings of one arm differ by, and the bounds that contain it."""
+"""What trainings of one arm differ by, and tests of arms that contain it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
-from fibrokd.evaluation.study.trainings import Spread, interval_of_arms, spread_of
+from fibrokd.evaluation.study.families import holm
+from fibrokd.evaluation.study.trainings import ArmsTest, Side, Spread, compare_arms, spread_of, variance_apart
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
@@ -31,27 +33,76 @@ def test_one_training_of_every_arm_tells_nothing() -> None:
     assert spread_of([(float("nan"), 1), (0.0, 1)]) is None
 
 
+def test_what_patients_do_to_every_network_in_its_own_way_is_told_from_what_they_do_to_all() -> None:
+    random = np.random.default_rng(0)
+    shared, apart = random.normal(0, 0.03, 4000), random.normal(0, 0.01, (3, 4000))
+    assert variance_apart(shared + apart) == pytest.approx(1e-4, rel=0.1)
+    assert variance_apart(np.stack([shared] * 3)) == pytest.approx(0, abs=1e-12)
+    assert variance_apart(shared[None]) == 0.0
+    with_gaps = shared + apart
+    with_gaps[0, :100] = np.nan
+    assert variance_apart(with_gaps) == pytest.approx(1e-4, rel=0.1)
+
+
+def study(random: np.random.Generator, wide: float, apart: float = 0.016, arms: int = 12) -> list[ArmsTest]:
+    """Equal arms, compared with the first: 3 trainings each, patients common to all and patients of one network."""
+    scale = np.where(np.arange(arms) == 1, wide, 1.0)[:, None]
+    training, own = 0.016 * scale * random.normal(size=(arms, 3)), apart * random.normal(size=(arms, 3))
+    figures = training + own  # what the same test patients show of every network
+    deviations = [float(arm.std(ddof=1)) for arm in figures]
+    spread = spread_of((deviation, 3) for deviation in deviations)
+    assert spread is not None
+    patients = float(np.sqrt(2 * apart**2 / 3))  # as resampling finds it: each network's own part of six networks
+    sides = [Side(deviation, 3, apart**2) for deviation in deviations]
+    values = figures.mean(axis=1) - figures[0].mean()
+    return [
+        compare_arms(float(value), patients, (side, sides[0]), 3, spread, 0.95)
+        for value, side in zip(values[1:], sides[1:], strict=True)
+    ]
+
+
 def test_bounds_hold_what_patients_and_trainings_do_about_as_often_as_they_say() -> None:
-    """Arms that are equal, patients and trainings drawn anew: those of patients alone would hold 0 in six of ten."""
-    random, held, alone, studies = np.random.default_rng(0), 0, 0, 2000
-    for _ in range(studies):
-        arms = random.normal(0.6, 0.022, (12, 3))
-        patients = random.normal(0.0, 0.013)
-        value = float(arms[0].mean() - arms[1].mean() + patients)
-        deviations = [float(arm.std(ddof=1)) for arm in arms]
-        spread = spread_of((deviation, 3) for deviation in deviations)
-        assert spread is not None
-        low, high = interval_of_arms(value, 0.013, (deviations[0], deviations[1]), 3, spread, 0.95)
-        held += low <= 0 <= high
-        alone += abs(value) <= 1.96 * 0.013
-    assert 0.93 <= held / studies <= 0.99  # an arm that differs more by chance counts with its own: a little wide
-    assert alone / studies < 0.8
+    random = np.random.default_rng(0)
+    found = [study(random, 1.0)[1] for _ in range(2000)]
+    held = np.mean([test.low <= 0 <= test.high for test in found])
+    assert 0.935 <= held <= 0.975
 
 
-def test_an_arm_that_differs_more_than_others_counts_with_its_own() -> None:
+def test_bounds_of_an_arm_that_differs_more_hold_nearly_as_often() -> None:
+    random = np.random.default_rng(1)
+    found = [study(random, 5.0)[0] for _ in range(2000)]
+    assert np.mean([test.low <= 0 <= test.high for test in found]) >= 0.9
+
+
+def test_corrected_p_values_rarely_find_a_difference_between_any_of_many_equal_arms() -> None:
+    random = np.random.default_rng(2)
+    families = [holm([test.p for test in study(random, 1.0)]) for _ in range(1000)]
+    assert np.mean([min(family) < 0.05 for family in families]) <= 0.06
+
+
+def test_a_p_value_agrees_with_the_bounds_and_with_students_t() -> None:
     spread = Spread(0.02, 10, 20)
-    narrow = interval_of_arms(0.1, 0.01, (0.001, 0.02), 3, spread, 0.95)
-    wide = interval_of_arms(0.1, 0.01, (0.2, 0.02), 3, spread, 0.95)
-    assert narrow == interval_of_arms(0.1, 0.01, (0.02, 0.02), 3, spread, 0.95)
-    assert wide[0] < 0 < narrow[0] < 0.1 < narrow[1] < wide[1]
-    assert sum(wide) == pytest.approx(0.2)
+    sides = (Side(0.01, 3, 0.0), Side(0.02, 3, 0.0))
+    found = compare_arms(0.05, 0.01, sides, 3, spread, 0.95)
+    variance, trainings = 0.01**2 + 2 * 0.02**2 / 3, 2 * 0.02**2 / 3
+    degrees = variance**2 / (trainings**2 / 20)
+    assert found.p == pytest.approx(2 * student.sf(0.05 / variance**0.5, degrees))
+    assert found.high - 0.05 == pytest.approx(student.ppf(0.975, degrees) * variance**0.5)
+    at_bound = compare_arms(found.high - 0.05, 0.01, sides, 3, spread, 0.95)
+    assert at_bound.p == pytest.approx(0.05)
+
+
+def test_an_arm_that_clearly_differs_more_counts_with_its_own() -> None:
+    spread, other = Spread(0.02, 10, 20), Side(0.02, 3, 0.0)
+    narrow = compare_arms(0.1, 0.01, (Side(0.001, 3, 0.0), other), 3, spread, 0.95)
+    a_little = compare_arms(0.1, 0.01, (Side(0.025, 3, 0.0), other), 3, spread, 0.95)
+    wide = compare_arms(0.1, 0.01, (Side(0.2, 3, 0.0), other), 3, spread, 0.95)
+    assert narrow == a_little
+    assert wide.low < 0 < narrow.low < 0.1 < narrow.high < wide.high
+    assert narrow.p < 0.05 < wide.p
+
+
+def test_where_nothing_varies_any_difference_is_one() -> None:
+    still = Side(0.0, 3, 0.0)
+    assert compare_arms(0.1, 0.0, (still, still), 3, Spread(0.0, 2, 4), 0.95) == ArmsTest(0.1, 0.1, 0.0)
+    assert compare_arms(0.0, 0.0, (still, still), 3, Spread(0.0, 2, 4), 0.95).p == 1.0

@@ -87,7 +87,7 @@ def test_studies_are_read_by_name_and_those_of_another_version_refused(study, tm
     (tmp_path / "unfinished").mkdir()
     assert list(read_studies(tmp_path)) == ["little"]
     write_json(tmp_path / "little" / "study.json", {**study, "format": 1})
-    with pytest.raises(ArtifactError, match="of format 4, found 1"):
+    with pytest.raises(ArtifactError, match="of format 5, found 1"):
         read_studies(tmp_path)
     with pytest.raises(ArtifactError, match="found none"):
         read_studies(tmp_path / "nowhere")

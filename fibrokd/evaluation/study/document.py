@@ -13,7 +13,7 @@ from fibrokd.evaluation.study.costs import costs
 from fibrokd.evaluation.study.families import Declaration, comparisons, spreads_of, teachers_against_none
 from fibrokd.evaluation.study.pooled import Pool, Trial, pools, summary
 
-FORMAT = 4
+FORMAT = 5
 TEACHER = "teacher:"
 """How the rows of teachers begin."""
 

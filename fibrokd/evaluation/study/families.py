@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from fibrokd.evaluation.study.pooled import COMPARED, TESTED, Pool, difference, is_better
-from fibrokd.evaluation.study.trainings import Spread, interval_of_arms, spread_of
+from fibrokd.evaluation.study.trainings import Side, Spread, compare_arms, spread_of, variance_apart
 
 Pools = Mapping[tuple[str, str, float], Pool]
 
@@ -52,9 +52,10 @@ def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequ
         references: Arms that others are compared with unless they declare something else.
 
     Returns:
-        One entry per pair, student, fraction and metric. ``p`` and ``p_holm`` are ``None`` where nothing is tested;
-        ``family`` says what it was corrected with, ``family_size`` how many hypotheses these are. ``arms_low`` and
-        ``arms_high`` are bounds over patients and trainings (:mod:`fibrokd.evaluation.study.trainings`).
+        One entry per pair, student, fraction and metric. ``p`` and ``p_holm`` are of these networks, and ``None`` where
+        nothing is tested; ``p_arms`` and ``p_arms_holm`` are of their arms, over patients and trainings, with bounds
+        ``arms_low`` and ``arms_high`` (:mod:`fibrokd.evaluation.study.trainings`), and ``None`` where an arm has one
+        training. ``family`` says what they were corrected with, ``family_size`` how many hypotheses these are.
     """
     spreads = spreads_of(pooled)
     entries: list[dict[str, Any]] = []
@@ -65,11 +66,12 @@ def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequ
             for metric in COMPARED:
                 other, spread = pooled[reference, *place], spreads.get((*place, pool.stages, metric))
                 found = difference(pool, other, metric)
-                found |= _bounds_of_arms(found, (pool, other), spread, metric)
+                found |= _over_trainings(found, (pool, other), spread, metric)
                 if declared.endpoints and metric not in declared.endpoints:
-                    found["p"] = None
+                    found["p"] = found["p_arms"] = None
                 where = {"arm": arm, "reference": reference, "backbone": backbone, "fraction": fraction}
-                entry = {**where, "metric": metric, **found, "p_holm": None, "family": None, "family_size": 0}
+                uncorrected = {"p_holm": None, "p_arms_holm": None, "family": None, "family_size": 0}
+                entry = {**where, "metric": metric, **found, **uncorrected}
                 entries.append(entry)
                 if found["p"] is not None:
                     owner = f"all against {reference}" if declared.against is None else f"declared by {arm}"
@@ -77,8 +79,11 @@ def comparisons(pooled: Pools, arms: Mapping[str, Declaration], references: Sequ
                     tested_as = "endpoints" if declared.endpoints else metric
                     families.setdefault((owner, backbone, fraction, tested_as), []).append(entry)
     for members in families.values():
-        for entry, adjusted in zip(members, holm([e["p"] for e in members]), strict=True):
+        # Where one training is all there is of an arm, its hypothesis still counts: as one that nothing is known of.
+        of_arms = holm([1.0 if e["p_arms"] is None else e["p_arms"] for e in members])
+        for entry, adjusted, arms_adjusted in zip(members, holm([e["p"] for e in members]), of_arms, strict=True):
             entry["p_holm"], entry["family_size"] = adjusted, len(members)
+            entry["p_arms_holm"] = None if entry["p_arms"] is None else arms_adjusted
     return entries
 
 
@@ -94,18 +99,21 @@ def spreads_of(pooled: Pools) -> dict[tuple[str, float, tuple[str, ...], str], S
     return {key: spread for key, spread in spreads.items() if spread is not None}
 
 
-def _bounds_of_arms(
+def _over_trainings(
     found: Mapping[str, Any], pair: tuple[Pool, Pool], spread: Spread | None, metric: str
 ) -> dict[str, float | None]:
-    """Bounds over patients and trainings; None where an arm has one training, or both tell other stages apart."""
+    """The difference as one between arms; None where an arm has one training, or both tell other stages apart."""
     patients = found["patient_deviation"]
     alike = pair[0].stages == pair[1].stages and min(len(pool.seeds) for pool in pair) > 1
-    if spread is None or patients is None or not alike:
-        return {"arms_low": None, "arms_high": None}
-    own = [float(pool.values(metric).std(ddof=1)) for pool in pair]
-    seeds, level = len(found["seeds"]), pair[0].config.level
-    low, high = interval_of_arms(found["value"], patients, (own[0], own[1]), seeds, spread, level)
-    return {"arms_low": low, "arms_high": high}
+    if spread is None or patients is None or not alike or metric not in TESTED:
+        return {"arms_low": None, "arms_high": None, "p_arms": None}
+    sides = [
+        Side(float(pool.values(metric).std(ddof=1)), len(pool.seeds), variance_apart(pool.resampled(metric)))
+        for pool in pair
+    ]
+    level = pair[0].config.level
+    test = compare_arms(found["value"], patients, (sides[0], sides[1]), len(found["seeds"]), spread, level)
+    return {"arms_low": test.low, "arms_high": test.high, "p_arms": test.p}
 
 
 def references_of(

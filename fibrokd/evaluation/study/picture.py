@@ -10,11 +10,14 @@ from fibrokd.evaluation.study.document import TEACHER
 from fibrokd.evaluation.study.pooled import LEAST_SEEDS
 
 
-def study_picture(document: Mapping[str, Any]) -> str:
+def study_picture(document: Mapping[str, Any]) -> str | None:
     """Return balanced accuracy and the cost of training as SVG, one row per student that tells all stages apart.
 
     Args:
         document: Content of study.json.
+
+    Returns:
+        None where no student has a balanced accuracy.
     """
     students = [row for row in document["rows"] if not row["arm"].startswith(TEACHER)]
     most = max(len(row["stages"]) for row in students)
@@ -27,7 +30,10 @@ def study_picture(document: Mapping[str, Any]) -> str:
         figure = row["metrics"]["balanced_accuracy"]
         if figure["value"] is not None:
             entries[_title(row, several)] = (figure["value"], figure["low"], figure["high"], row["cost"][cost])
-    return rows_svg(entries, "Balanced accuracy", f"{words} of one cell, seconds\n(teachers and books not included)")
+    if not entries:
+        return None
+    measured = f"Balanced accuracy\n({100 * document['bootstrap']['level']:g} % intervals over patients)"
+    return rows_svg(entries, measured, f"{words} of one cell, seconds\n(teachers and books not included)")
 
 
 def _title(row: Mapping[str, Any], several: Collection[str]) -> str:

@@ -19,6 +19,12 @@ apart.
 order, so it covers initial weights and dropout, and nothing else: not another teacher, not other augmentation, not
 other patients.
 
+p-values are of arms, not of these networks: they count how far trainings of one arm differ, as well as patients. That
+is taken from all arms of the table (its standard deviation stands above the differences); an arm whose seeds clearly
+differ more counts with its own. Arms means: with this teacher, these views and this order; and trainings that fail once
+in a while may not have failed yet. Below {seeds} seeds nothing is called better or worse; where an arm has one
+training, the p-value is that of the networks, and says so.
+
 p-values are two-sided and corrected by Holm's procedure within a family, for each student, training fraction and
 metric. Arms that declare nothing form one family per reference arm (`none`, `kd`). An arm that declared what it is
 compared with before anything was trained has a family of its own, of the arms it named; with declared endpoints these
@@ -26,10 +32,8 @@ are corrected together, and its other metrics are not tested. One comparison dec
 arms are in no family but those of the arms that name them. Nothing is corrected over families: each of them answers a
 question of its own.
 
-Intervals and p-values hold for these networks. What is called better or worse is an arm: the corrected p is below
-{alpha:.2g}, there are at least {seeds} seeds, and the difference is larger than patients *and trainings* explain
-together (its {level:g} % interval over both leaves out 0). How far trainings of one arm differ is taken from all arms
-and stands above the differences; an arm whose seeds differ more counts with its own.
+Better or worse is what has a corrected p below {alpha:.2g}. Brackets of differences are over patients alone, and may
+leave out 0 where trainings of one arm differ as much.
 
 ECE is too high by the noise of its bins, and resampling adds more: percentiles would lie above it. Its brackets are
 symmetric bootstrap bounds (the value ± the {level:g} % quantile of the distance of the resamples from it), cut to

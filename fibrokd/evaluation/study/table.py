@@ -161,16 +161,13 @@ def _figure(figure: Mapping[str, Any]) -> str:
 def _change(entry: Mapping[str, Any], alpha: float) -> str:
     if entry["p_holm"] is None:
         return signed(entry)
-    mark = "" if entry["p_holm"] >= alpha else f" {_verdict(entry)}"
-    return f"{signed(entry)}, p {p_value(entry['p_holm'])}{mark}"
+    if entry["p_arms_holm"] is None:
+        return f"{signed(entry)}, networks p {p_value(entry['p_holm'])}"
+    mark = f" {_verdict(entry)}" if entry["p_arms_holm"] < alpha else ""
+    return f"{signed(entry)}, p {p_value(entry['p_arms_holm'])}{mark}"
 
 
 def _verdict(entry: Mapping[str, Any]) -> str:
-    """What is said of a difference that patients alone would call one."""
     if len(entry["seeds"]) < LEAST_SEEDS:
         return "(too few seeds)"
-    if entry["arms_low"] is None:
-        return "(spread of trainings not known)"
-    if entry["arms_low"] <= 0 <= entry["arms_high"]:
-        return "(trainings differ as much)"
     return "better" if is_better(entry, entry["metric"]) else "worse"

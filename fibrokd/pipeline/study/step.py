@@ -157,8 +157,9 @@ def _report(bench: Bench, plan: Sequence[Cell]) -> dict[str, Any]:
     document = {**document, "cells": counts, "failed": found, **origin}
     if done or found:
         write_json(out / "study.json", document)
-        write_text(out / "study.md", study_markdown(document, PICTURE if done else None))
-    if done:
-        write_text(out / PICTURE, study_picture(document))
+        picture = study_picture(document) if done else None
+        write_text(out / "study.md", study_markdown(document, PICTURE if picture else None))
+        if picture:
+            write_text(out / PICTURE, picture)
     say(f"study: {len(done)} of {len(plan)} cells, table in {out / 'study.md'}")
     return document
