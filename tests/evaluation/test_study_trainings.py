@@ -106,3 +106,9 @@ def test_where_nothing_varies_any_difference_is_one() -> None:
     still = Side(0.0, 3, 0.0)
     assert compare_arms(0.1, 0.0, (still, still), 3, Spread(0.0, 2, 4), 0.95) == ArmsTest(0.1, 0.1, 0.0)
     assert compare_arms(0.0, 0.0, (still, still), 3, Spread(0.0, 2, 4), 0.95).p == 1.0
+
+
+def test_trainings_that_lie_close_together_do_not_make_a_difference_surer_than_patients_do() -> None:
+    close = Side(0.001, 3, 4e-4)
+    found = compare_arms(0.05, 0.02, (close, close), 3, Spread(0.001, 2, 4), 0.95)
+    assert found.high - found.low >= 2 * 1.95 * 0.02

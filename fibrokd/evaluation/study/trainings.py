@@ -128,7 +128,8 @@ def compare_arms(
     own = [side for side in sides if _is_wider(side, spread)]
     parts = [(side.deviation**2 / seeds, side.seeds - 1) for side in own]
     parts.append(((len(sides) - len(own)) * spread.deviation**2 / seeds, spread.degrees))
-    variance = common + sum(part for part, _ in parts)
+    # Seeds that happen to lie close together do not make patients tell more than they do.
+    variance = max(patients**2, common + sum(part for part, _ in parts))
     if variance == 0:
         return ArmsTest(value, value, 1.0 if value == 0 else 0.0)
     known = sum(part**2 / degrees for part, degrees in parts)
