@@ -124,13 +124,13 @@ def test_the_interval_of_a_calibration_error_is_that_of_the_tables_and_its_p_agr
 
 def test_a_calibration_error_is_rarely_called_different_from_what_it_is_and_often_from_what_it_is_not():
     """One arm is calibrated: without what stands before ``added`` in the bounds, 43 % of cohorts exclude the truth."""
-    options = argparse.Namespace(cohorts=60, patients=350, resamples=200, population=30_000)
+    options = argparse.Namespace(cohorts=30, patients=350, resamples=200, population=30_000)
     found = calibration_size.size(np.random.default_rng(0), (1.5, 1.0), options)
     assert found["errors"][1] < 0.01 < 0.1 < found["errors"][0]
     assert found["mean_difference"] < found["true_difference"] - 0.02  # the noise of the bins hides a part of it
     assert found["size"]["0.05"][0] <= 0.1
     random = np.random.default_rng(1)
-    unlike = [calibration_size.cohort(random, 350, (0.5, 1.0), 200) for _ in range(20)]
+    unlike = [calibration_size.cohort(random, 350, (0.5, 1.0), 200) for _ in range(10)]
     assert np.mean([calibration_size.contrast(pair, 0.0).p <= 0.05 for pair in unlike]) >= 0.8
 
 

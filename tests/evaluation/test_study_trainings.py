@@ -63,14 +63,14 @@ def study(random: np.random.Generator, wide: float, apart: float = 0.016, arms: 
 
 def test_bounds_hold_what_patients_and_trainings_do_about_as_often_as_they_say() -> None:
     random = np.random.default_rng(0)
-    found = [study(random, 1.0)[1] for _ in range(2000)]
+    found = [study(random, 1.0)[1] for _ in range(1000)]
     held = np.mean([test.low <= 0 <= test.high for test in found])
     assert 0.935 <= held <= 0.975
 
 
 def test_bounds_of_an_arm_that_differs_more_hold_nearly_as_often() -> None:
     random = np.random.default_rng(1)
-    found = [study(random, 5.0)[0] for _ in range(2000)]
+    found = [study(random, 5.0)[0] for _ in range(1000)]
     assert np.mean([test.low <= 0 <= test.high for test in found]) >= 0.9
 
 
