@@ -4,11 +4,12 @@ For every method of the catalogue its whole plan is carried out for a few epochs
 where one will do and else from a live ResNet-50, and every training step is timed. Two ratios:
 
 * ``step``: median time of the steps that train the student (the network of the plan's last phase), without the first
-  of every phase ÷ that of the student that learns alone;
+  of every phase ÷ that of the same network that learns alone;
 * ``plan``: time of all steps of the plan, assistants and teachers that it trains included ÷ the same.
 
-``same_rows`` is ``step``, but for ``ccd``: it shows two views of every image, so that its batch of 32 images has 64
-rows; there it is the step ÷ that of a student that learns alone from the same 64 rows.
+``same_rows`` is ``step``, but for methods that show two views of every image, so that a batch of 32 images has 64 rows:
+there it is the step ÷ that of a student that learns alone from the same 64 rows. The student is the one of the
+method's own configuration: a MobileNetV3-Small, but for ``reversed_kd``.
 
 ``ratio`` is the largest ``step`` among methods that read nothing but logits, from a book; ``ratio_books`` that of all
 methods that read one; ``over`` names those above 1.10, ``over_same_rows`` those whose ``same_rows`` is. Timings are
@@ -39,13 +40,12 @@ from torch import nn
 from benchmarks.training_material import STAGES, rendered_images
 from fibrokd.config import load_config
 from fibrokd.methods import METHODS
-from fibrokd.pipeline.distill import DistillConfig, StudentPlan
+from fibrokd.methods.none import NoneConfig
+from fibrokd.pipeline.distill import DistillConfig
 from fibrokd.training import loop
-from fibrokd.training.augment import ViewSpec
 from fibrokd.training.book import Book
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import Batch, TrainingImages
-from fibrokd.training.joint import JointSpec
 from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Workshop
 from fibrokd.training.networks import build
 from fibrokd.training.objective import Moment, SupervisedTerm, class_weights
@@ -55,11 +55,7 @@ from fibrokd.training.signals import LOGITS
 from fibrokd.training.stores import answers
 from fibrokd.training.teachers import LiveTeacher, TeacherSource
 
-BACKBONE = "mobilenetv3_small"
 LIMIT = 1.10
-PAIRED = "ccd"
-"""The method that shows every image twice."""
-LEFT_OUT = frozenset(["reversed_kd"])  # its student is the big network: another baseline
 SETTINGS: dict[str, dict[str, Any]] = {
     "defective_kd": {"lowest": 0.0, "highest": 1.0, "teacher_epochs": 1},
     "dil": {"rounds": 1},
@@ -110,47 +106,47 @@ def timed() -> Iterator[list[Taken]]:
         loop.Trainer.step = whole  # type: ignore[method-assign]  # as it was
 
 
-def settings(kind: str, arguments: argparse.Namespace, paired: bool | None = None) -> DistillConfig:
+def settings(kind: str, arguments: argparse.Namespace) -> DistillConfig:
     """Return the settings of a method's student, after checking that its plan fits the budget.
-
-    Args:
-        kind: The method.
-        arguments: The command line.
-        paired: Show two views of every image; by default what the method needs.
 
     Raises:
         ConfigError: It does not.
     """
-    plan = load_config(Path("configs/methods") / f"{kind}.yaml", StudentPlan)
-    views = ViewSpec(joint=JointSpec() if (kind == PAIRED if paired is None else paired) else None)
+    nowhere = ["prepared=nowhere"]  # the pictures are rendered here
+    plan = load_config(Path("configs/methods") / f"{kind}.yaml", DistillConfig, nowhere)
     train = TrainConfig(
         epochs=arguments.epochs,
-        batch_size=32 * views.variants,
+        batch_size=32 * plan.views.variants,
         early_stopping=None,
         keep="last",
         runtime=RuntimeConfig(precision=arguments.precision, memory_format="channels_last"),
     )
-    config = DistillConfig(
-        prepared=Path(),  # not looked at
-        backbone=BACKBONE,
-        method=plan.method.model_copy(update=SETTINGS.get(kind, {})),
-        selection=plan.selection,
-        supervised=plan.supervised,
-        train=train,
-        views=views,
-    )
+    method = plan.method.model_copy(update=SETTINGS.get(kind, {}))
+    config = plan.model_copy(update={"method": method, "train": train})
     METHODS[kind].check(config.method, config)
     return config
 
 
-def measure(kind: str, arguments: argparse.Namespace, teacher: LiveTeacher, paired: bool | None = None) -> Clock:
-    """Carry out the plan of a method and return its times; arguments as of :func:`settings`."""
-    spec, config = METHODS[kind], settings(kind, arguments, paired)
+def alone(config: DistillConfig, paired: bool) -> DistillConfig:
+    """Return the settings of the same student that learns alone.
+
+    Args:
+        config: The student.
+        paired: From two views of every image, where it has them; otherwise from one.
+    """
+    views = config.views if paired else config.views.model_copy(update={"joint": None})
+    train = config.train.model_copy(update={"batch_size": 32 * views.variants})
+    return DistillConfig(prepared=Path(), backbone=config.backbone, method=NoneConfig(), views=views, train=train)
+
+
+def measure(config: DistillConfig, arguments: argparse.Namespace, teacher: LiveTeacher) -> Clock:
+    """Carry out the plan of a method and return its times."""
+    spec = METHODS[config.method.kind]
     images = rendered_images(arguments.images, arguments.side, config.views)
     shop = Workshop(
         stages=STAGES,
         label_space=tuple(range(STAGES)),
-        backbone=BACKBONE,
+        backbone=config.backbone,
         supervised=SupervisedTerm(config.supervised, class_weights(images.stages, STAGES, "balanced")),
         images=images,
         train=config.train,
@@ -159,7 +155,7 @@ def measure(kind: str, arguments: argparse.Namespace, teacher: LiveTeacher, pair
         device=torch.device("cpu"),
     )
     prepared: Any = SimpleNamespace(rows=lambda _: np.arange(8), pixels=images.pixels, stages=images.stages)
-    with timed() as taken, tempfile.TemporaryDirectory(prefix=f"{kind}_") as folder:
+    with timed() as taken, tempfile.TemporaryDirectory(prefix=f"{spec.kind}_") as folder:
         student = carry_out(Path(folder), prepared, images, spec.plan(config.method, shop)).network
     own = [step.seconds for step in taken if step.network is student and not step.first]
     return Clock(statistics.median(own), sum(step.seconds for step in taken))
@@ -186,23 +182,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=3, help="some plans need three")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--methods", default=",".join(kind for kind in METHODS if kind not in LEFT_OUT))
+    parser.add_argument("--methods", default=",".join(METHODS))
     arguments = parser.parse_args()
-    kinds = arguments.methods.split(",")
-    for kind in kinds:  # before any is timed
-        settings(kind, arguments)
+    plans = {kind: settings(kind, arguments) for kind in arguments.methods.split(",")}  # before any is timed
     teacher = LiveTeacher(
         build("resnet50", STAGES, False, None, 0), Runtime(arguments.precision, "channels_last"), torch.device("cpu")
     )
-    measure("none", arguments, teacher)  # warm-up
+    measure(settings("none", arguments), arguments, teacher)  # warm-up
     found: dict[str, Any] = {}
-    for kind in kinds:
-        clock, alone = measure(kind, arguments, teacher), measure("none", arguments, teacher)
-        beside = measure("none", arguments, teacher, paired=True) if kind == PAIRED else alone
+    for kind, config in plans.items():
+        clock, by_itself = (measure(one, arguments, teacher) for one in (config, alone(config, paired=False)))
+        two_views = config.views.joint is not None
+        beside = measure(alone(config, paired=True), arguments, teacher) if two_views else by_itself
         found[kind] = {
-            "step": round(clock.step / alone.step, 3),
+            "step": round(clock.step / by_itself.step, 3),
             "same_rows": round(clock.step / beside.step, 3),
-            "plan": round(clock.plan / alone.plan, 2),
+            "plan": round(clock.plan / by_itself.plan, 2),
             "from_book": METHODS[kind].cacheable,
             "logits_alone": METHODS[kind].cacheable and METHODS[kind].needs == LOGITS_ONLY,
         }

@@ -153,7 +153,9 @@ def combine(config: BookKdConfig, sources: tuple[TeacherSource, ...]) -> Teacher
 
 def _plan(config: BookKdConfig, shop: Workshop) -> Iterator[Phase]:
     teacher = combine(config, shop.teachers)
-    yield Phase("train", shop.student(), LearnFromBook(config, shop.supervised), teacher, shop.train)
+    # Stopped early, a student would never have been told the unsure pages in full.
+    train = shop.budget(min_epochs=shop.train.epochs) if config.entropy_weights else shop.train
+    yield Phase("train", shop.student(), LearnFromBook(config, shop.supervised), teacher, train)
 
 
 def _check(config: BookKdConfig, student: Any) -> None:

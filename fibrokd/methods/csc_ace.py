@@ -251,7 +251,7 @@ def _everywhere(network: StagingNetwork, last: Float[Tensor, "B C H W"]) -> Floa
     """Logits of every position, as if the map were constant and equal to it."""
     batch, channels, height, width = last.shape
     places = last.permute(0, 2, 3, 1).reshape(-1, channels, 1, 1)
-    logits: Tensor = network.body.get_classifier()(network.body.forward_head(places, pre_logits=True))
+    logits = network.classify(network.body.forward_head(places, pre_logits=True))
     return logits.reshape(batch, height, width, -1).permute(0, 3, 1, 2)
 
 

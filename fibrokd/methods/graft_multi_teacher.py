@@ -1,12 +1,19 @@
 """Dual-stage progressive grafting with the integrated soft targets of several teachers, made for few images.
 
-Grafting is as in the parent method, whose released code was read: each of the student's four blocks first replaces
-the host's block alone (phases ``block_1`` … ``block_4``), then the trained blocks are joined and replace ever more of
-the host (``net_2`` … ``net_4``), until the host is gone. Only what is grafted trains. Differences to that code: its
-adapters have biases, ours have none, so that they can be folded away exactly and the deployed network has the stock
-architecture (:mod:`fibrokd.training.grafting`); its learning rates (2.5e-4 for blocks, 2.5e-3 for adapters, 1e-4 for
-nets) are shares of the student's; the phases share the student's epochs, where it has 60 to 100 for each; it reports
-the best epoch on test images, which we never look at.
+Each of the student's four blocks first replaces the host's block alone (phases ``block_1`` … ``block_4``), then the
+trained blocks are joined and replace ever more of the host (``net_2`` … ``net_4``), until the host is gone. Only what
+is grafted trains. That is the parent method, whose released code was read, with differences that matter:
+
+* There the student's first layers are the teacher's, copied and never trained, and blocks behind them are grafted; ours
+  are four, from the pixels on, because student and teacher are of different families.
+* Its learning rates (2.5e-4 for blocks, 2.5e-3 for adapters, 1e-4 for nets with Adam, for CIFAR-10; blocks and adapters
+  times shots / 10, with a batch that shrinks with them) are too low for blocks that start from nothing: at these rates
+  and 10 epochs the joined student stayed near chance (docs/experiments.md). Ours are the student's own.
+* The phases share the student's epochs, the whole student getting what blocks and nets leave; the parent has 60 to 100
+  for each.
+* Its adapters have biases, ours none where two blocks of the student meet, so that they can be folded away exactly and
+  the deployed network has the stock architecture (:mod:`fibrokd.training.grafting`).
+* It reports the best epoch on test images, which we never look at.
 
 The integration of several teachers is our reading of the second paper, of which only the abstract could be read
 ("multi-teacher soft targets instead of hard targets", "improve the guiding role of excellent models"):
@@ -20,7 +27,7 @@ with ``selection.fraction`` below the student's: shares are drawn by whole group
 is an inner grouped split of the training fold. Where there are too few, nothing honest can be measured: all v_m are
 equal and the first teacher is the host. Measuring on images that teachers know would only tell which one memorises.
 
-With few shots (``selection.shots``) the parent method does not mix images: set ``views.mixup_alpha: 0``.
+With few shots (``selection.shots``) images are not mixed: ``views.mixup_alpha`` has to be 0.
 
 References:
     "Classification of Histopathologic Images of Breast Cancer by Multi-teacher Small-sample Knowledge Distillation",
@@ -39,7 +46,7 @@ from typing import Annotated, Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fibrokd.errors import ConfigError, TrainingError
@@ -47,6 +54,7 @@ from fibrokd.progress import say
 from fibrokd.training.dataset import Batch
 from fibrokd.training.grafting import BLOCKS, Grafted, check_foldable
 from fibrokd.training.method import LOGITS_ONLY, MethodConfig, MethodSpec, Phase, Workshop
+from fibrokd.training.mixture import split_epochs
 from fibrokd.training.networks import Outputs, StagingNetwork, parameter_count
 from fibrokd.training.objective import Moment, Objective, SupervisedTerm, Term, soft_kl
 from fibrokd.training.parameters import Partition
@@ -87,23 +95,35 @@ class GraftConfig(MethodConfig):
     labels: bool = True
     """Let the labels of the images weigh the teachers image by image, and mend targets where all are wrong."""
 
-    block_share: Positive = 1 / 8
+    block_share: Positive = 1 / 12
     """Epochs of every block phase, as a share of the student's; at least one."""
 
     net_share: Positive = 1 / 6
-    """The same of every net phase."""
+    """The same of the phases that join two and three blocks; what is left trains the whole student."""
 
-    block_rate: Positive = 0.25
+    block_rate: Positive = 1.0
     """Learning rate of blocks, as a share of the student's."""
 
-    net_rate: Positive = 0.1
+    net_rate: Positive = 1.0
     """Learning rate of net phases, as a share of the student's."""
 
-    adapter_factor: Positive = 10.0
+    adapter_factor: Positive = 1.0
     """Learning rate of adapters in block phases, as a multiple of the block's."""
 
-    rate_by_shots: bool = True
+    rate_by_shots: bool = False
     """Lower the learning rate of block phases in proportion where there are fewer than 10 images per stage."""
+
+    @model_validator(mode="after")
+    def _something_is_left_for_the_whole_student(self) -> GraftConfig:
+        if self.shares[-1] <= 0:
+            raise ValueError("expected 4 · block_share + 2 · net_share below 1: the rest trains the whole student")
+        return self
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the student's epochs of every phase, in their order."""
+        joined = BLOCKS * (self.block_share,) + (BLOCKS - 2) * (self.net_share,)
+        return (*joined, 1 - sum(joined))
 
 
 def integrate(
@@ -209,19 +229,33 @@ def _plan(config: GraftConfig, shop: Workshop) -> Iterator[Phase]:
     teachers = _live(shop)
     quality = _qualities(config, teachers, shop)
     best, host = _host(teachers, quality)
+    if config.graft_loss == "norm_mse":  # the others would answer for nothing
+        teachers, quality, best = [teachers[best]], (quality[best],), 0
     grafted = Grafted(host, shop.student(), shop.train.seed)
     check_foldable(grafted)
     objective, ensemble = GraftLoss(config, quality, best, shop.supervised), Ensemble(teachers)
     few = min(1.0, len(shop.images.stages) / shop.stages / RELEASED_SHOTS) if config.rate_by_shots else 1.0
-    block = shop.budget(config.block_share, learning_rate=shop.train.learning_rate * config.block_rate * few)
-    net = shop.budget(config.net_share, learning_rate=shop.train.learning_rate * config.net_rate)
+    epochs = iter(split_epochs(shop.train.epochs, config.shares))
+    block, net = (shop.train.learning_rate * rate for rate in (config.block_rate * few, config.net_rate))
     for j in range(1, BLOCKS + 1):
         grafted.graft(j, j)
-        rates = {r"^adapters\.": config.adapter_factor}
-        yield Phase(f"block_{j}", grafted, objective, ensemble, block, Partition(grafted.trained(), rates))
+        partition = Partition(grafted.trained(), {r"^(adapters|exits)\.": config.adapter_factor})
+        train = shop.budget(epochs=next(epochs), learning_rate=block)
+        yield Phase(f"block_{j}", grafted, objective, ensemble, train, partition)
     for j in range(2, BLOCKS + 1):
         grafted.graft(1, j)
-        yield Phase(f"net_{j}", grafted, objective, ensemble, net, Partition(grafted.trained()))
+        train = shop.budget(epochs=next(epochs), learning_rate=net)
+        yield Phase(f"net_{j}", grafted, objective, ensemble, train, Partition(grafted.trained()))
+
+
+def _check(config: GraftConfig, student: Any) -> None:
+    split_epochs(student.train.epochs, config.shares)
+    if student.selection.shots is not None and student.views.mixup_alpha > 0:
+        raise ConfigError(
+            f"Expected no MixUp where method '{config.kind}' has {student.selection.shots} image(s) per stage: "
+            f"mixtures of so few teach little; found `views.mixup_alpha: {student.views.mixup_alpha}`.",
+            "Set `views.mixup_alpha: 0`.",
+        )
 
 
 def _export(network: Any, config: GraftConfig) -> nn.Module:
@@ -235,7 +269,7 @@ def _facts(network: Any, config: GraftConfig) -> Mapping[str, Any]:
     return {
         "host": network.host.backbone_name,
         "trained_parameters": parameter_count(network),
-        "adapter_parameters": parameter_count(network.adapters),
+        "adapter_parameters": parameter_count(network.adapters) + parameter_count(network.exits),
     }
 
 
@@ -255,4 +289,5 @@ METHOD = MethodSpec(
     cost="Every teacher answers every view, and parts of the host run in every step but those of the last phase.",
     export=_export,
     facts=_facts,
+    check=_check,
 )

@@ -19,6 +19,11 @@ Notation: z logits, p = softmax(z), p^T = softmax(z / T); s student, t teacher; 
 (class-weighted cross-entropy with label smoothing ε under MixUp); α multiplies the distillation term unless said
 otherwise; KL sums over stages and is averaged over images; K stages, B images of a batch."""
 
+_COMMANDS = """\
+The command of a section trains a student with the method's own configuration, on a prepared folder and with a finished
+teacher; where the table says that it reads a book, `--set book=FOLDER` may stand in place of `teacher`. From there,
+`fibrokd assess` and `fibrokd release` lead to a bundle (`configs/steps/`)."""
+
 
 def methods_page(
     methods: Mapping[str, MethodSpec],
@@ -39,6 +44,8 @@ def methods_page(
         "",
         f"{len(methods)} systems: each one file in `fibrokd/methods/`, one in `configs/methods/`, one row here.",
         "How to add one: CONTRIBUTING.md. What all of them must do: `tests/methods/test_conformance.py`.",
+        "",
+        _COMMANDS,
         "",
         _NOTATION,
         "",
@@ -82,6 +89,7 @@ def _section(spec: MethodSpec, claims: str) -> list[str]:
         "Seams": spec.seams,
         "Asks a teacher for": ", ".join(sorted(spec.needs)),
         "Cost": spec.cost,
+        "Command": f"`{command(spec)}`",
         "Claimed (outcomes behind the links)": claims,
     }
     return [
@@ -91,6 +99,14 @@ def _section(spec: MethodSpec, claims: str) -> list[str]:
         "",
         *(f"* {head}: {text}" for head, text in rows.items() if text),
     ]
+
+
+def command(spec: MethodSpec) -> str:
+    """Return the command that trains a student with a method's own configuration."""
+    words = ["fibrokd distill", f"configs/methods/{spec.kind}.yaml", f"runs/mine/student_{spec.kind}"]
+    words.append("--set prepared=runs/mine/prepared")
+    words += ["--set teacher=runs/mine/teacher"] if spec.needs_teacher else []
+    return " ".join(words)
 
 
 def _claims(kind: str, register: ClaimsConfig | None) -> str:

@@ -83,8 +83,10 @@ def carry_out(folder: Path, prepared: Prepared, images: TrainingImages, phases: 
             stop=phase.stop,
         )
         place = folder / PHASES / f"{number:02d}_{phase.name}"
-        with measured_phase(folder, phase.name, _number(networks, phase.network)) as trained:
-            progress, runtime = fit(task, phase.train, place, folder / "runtime.json")
+        which = _number(networks, phase.network)
+        with measured_phase(folder, phase.name, which) as trained:
+            # Each network has its own: what is fastest for an assistant must not decide the student's precision.
+            progress, runtime = fit(task, phase.train, place, folder / f"runtime{f'_{which}' if which else ''}.json")
             trained.images = progress.epoch * len(task.images)
         done.append({"name": phase.name, "epochs": progress.epoch, "best_epoch": progress.best_epoch})
         lines += [

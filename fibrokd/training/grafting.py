@@ -6,7 +6,9 @@ grafted network, and the folding that removes the adapters. Knows no loss and no
 Two adapters between consecutive blocks of a student are one 1×1 convolution without bias, which the next block's
 first convolutions absorb exactly where nothing else reads the block's input: a 1×1 convolution commutes with zero
 padding, average pooling and strides. That holds where the block changes the resolution, because there is no identity
-skip. A backbone for which it does not hold is refused before anything is trained, so no adapter is ever deployed.
+skip. Where the host reads what a student's block left, it is shifted by a bias per channel as well, for the host's own
+maps are far from centred; between two blocks of the student there is none, so that nothing of it is ever deployed. A
+backbone for which it does not hold is refused before anything is trained, so no adapter is ever deployed.
 
 References:
     Shen et al., "Progressive Network Grafting for Few-Shot Knowledge Distillation", AAAI 2021, arXiv:2012.04915.
@@ -17,6 +19,7 @@ Shape letters: B batch, S side, C channels, K stages.
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -114,19 +117,21 @@ class Grafted(nn.Module):
 
     Attributes:
         adapters: ``t2s_j`` enters block j of the student, ``s2t_j`` leaves it.
+        exits: Shifts what ``s2t_j`` hands to the host; no part of what is deployed.
     """
 
     def __init__(self, host: StagingNetwork, student: StagingNetwork, seed: int) -> None:
         super().__init__()
         self.student = student
         self.host_cut, self.own_cut = cut(host), cut(student)
-        self.adapters = nn.ModuleDict()
+        self.adapters, self.exits = nn.ModuleDict(), nn.ModuleDict()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             for j in range(1, BLOCKS):
                 theirs, ours = self.host_cut.channels[j - 1], self.own_cut.channels[j - 1]
                 self.adapters[f"s2t_{j}"] = _adapter(ours, theirs)
                 self.adapters[f"t2s_{j + 1}"] = _adapter(theirs, ours)
+                self.exits[f"s2t_{j}"] = _Shift(theirs)
         self._lent = _Lent(host)
         self.first, self.last = 1, 0
 
@@ -155,6 +160,8 @@ class Grafted(nn.Module):
             x = self.adapters[f"t2s_{j}"](x) if j > 1 else x
             x = self.own_cut.run(self.student, j, x)
             x = self.adapters[f"s2t_{j}"](x) if j < BLOCKS else x
+        if self.first <= self.last < BLOCKS:
+            x = self.exits[f"s2t_{self.last}"](x)
         for j in range(max(self.first, self.last + 1), BLOCKS + 1):
             x = self.host_cut.run(self.host, j, x)
         whole = self.student if self.last == BLOCKS else self.host
@@ -166,6 +173,7 @@ class Grafted(nn.Module):
         names = [f"student.body.{name}" for j in range(self.first, self.last + 1) for name in self.own_cut.names(j)]
         names += [f"adapters.t2s_{j}" for j in range(max(self.first, 2), self.last + 1)]
         names += [f"adapters.s2t_{j}" for j in range(self.first, min(self.last, BLOCKS - 1) + 1)]
+        names += [f"exits.s2t_{self.last}"] if self.last < BLOCKS else []
         return "^(?:" + "|".join(re.escape(name) + r"\." for name in names) + ")"
 
     def _matrix(self, adapter: str) -> Tensor:
@@ -186,6 +194,17 @@ class Grafted(nn.Module):
         return student
 
 
+class _Shift(nn.Module):
+    """Adds a number to every channel, at first 0."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        return x + self.bias[:, None, None]
+
+
 def check_foldable(grafted: Grafted) -> None:
     """Refuse a student whose blocks do not absorb adapters, before it is trained.
 
@@ -196,6 +215,7 @@ def check_foldable(grafted: Grafted) -> None:
     probe.graft(1, BLOCKS)
     images = _noise(2, 1).double()
     with torch.no_grad(), evaluating(probe):
+        _enliven(probe.student)
         folded = probe.folded().eval()
         same = torch.allclose(probe(images).logits, folded(images).logits, rtol=1e-6, atol=1e-9)
     if not same:
@@ -207,10 +227,18 @@ def _noise(count: int, channels: int) -> Tensor:
     return torch.rand(count, channels, _PROBE_SIDE, _PROBE_SIDE, generator=torch.Generator().manual_seed(0))
 
 
+def _enliven(network: nn.Module) -> None:
+    """Let every branch of a probe count: fresh residual branches end in a batch norm that multiplies them by 0."""
+    random = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.copy_(torch.rand(module.weight.shape, generator=random) + 0.5)
+
+
 def _adapter(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 1×1 convolution without bias, which keeps lengths where it can."""
+    """A 1×1 convolution without bias, whose outputs have the mean square of its inputs."""
     adapter = nn.Conv2d(inputs, outputs, 1, bias=False)
-    nn.init.orthogonal_(adapter.weight)
+    nn.init.orthogonal_(adapter.weight, gain=math.sqrt(max(1.0, outputs / inputs)))
     return adapter
 
 

@@ -14,7 +14,7 @@ ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
     "tf_kd_reg": {"supervised": {"label_smoothing": 0.0}},
     "self_knowledge_ls": {"supervised": {"label_smoothing": 0.0}},
     "dil": {"method": {"assistants": ["tiny", "tiny"], "rounds": 2}},
-    "graft_multi_teacher": {"teachers": 2},
+    "graft_multi_teacher": {"teachers": 2, "train": {"epochs": 7}},
     "ccd": {"views": {"joint": {}}},
     "class_specialised": {"selection": {"stages": ["F1", "F3", "F4"]}},
     "kddp": {"method": {"width": 32, "warm_up": 0.0, "every": 1}, "train": {"epochs": 4, "average_decay": None}},

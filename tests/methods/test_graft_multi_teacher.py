@@ -14,6 +14,7 @@ from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.methods import open_network
 from fibrokd.methods.graft_multi_teacher import METHOD, GraftConfig, GraftLoss, integrate
 from fibrokd.pipeline import distill, teach
+from fibrokd.training.augment import ViewSpec
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.grafting import BLOCKS, Grafted
@@ -28,6 +29,7 @@ from tests.training.test_objective import K, make_batch, value
 
 CPU = torch.device("cpu")
 KIND = {"kind": "graft_multi_teacher"}
+ADAPTING = (("adapters", "weight"), ("exits", "bias"))
 
 
 def _logits(seed, scale=1.0):
@@ -154,7 +156,12 @@ def test_the_teachers_own_block_behind_identity_adapters_has_no_loss():
 
 
 def test_every_phase_trains_what_it_grafts_at_its_rate_and_leaves_hosts_alone(prepared, tmp_path):
-    data, config = Prepared.open(prepared), configuration(prepared, {**KIND, "quality": [0.2, 0.6]})
+    data, rates = Prepared.open(prepared), {"block_rate": 0.25, "net_rate": 0.1}
+    config = configuration(
+        prepared,
+        {**KIND, "quality": [0.2, 0.6], "adapter_factor": 10, "rate_by_shots": True, **rates},
+        train={"epochs": 12},
+    )
     sources, seen = [online(1), online(2)], []
     shop, before = workshop(data, config, sources), [weights(source.network) for source in sources]
 
@@ -165,23 +172,24 @@ def test_every_phase_trains_what_it_grafts_at_its_rate_and_leaves_hosts_alone(pr
             changed = {n for n, v in weights(phase.network).items() if not torch.equal(v, start[n])}
             assert changed
             assert all(phase.partition.trains(n.replace("running_mean", "weight")) for n in changed if "num_b" not in n)
-            seen.append((phase.name, phase.train.learning_rate, phase.partition.factor("adapters.s2t_1.weight")))
+            factors = {phase.partition.factor(f"{name}.s2t_1.{kind}") for name, kind in ADAPTING}
+            seen.append((phase.name, phase.train.epochs, phase.train.learning_rate, factors))
             assert phase.network.host is sources[1].network
 
     carry_out(tmp_path, data, shop.images, watched())
     few = 20 / 5 / 10  # images per stage ÷ 10
     assert seen == [
-        *[(f"block_{j}", pytest.approx(3e-3 * 0.25 * few), 10.0) for j in range(1, BLOCKS + 1)],
-        *[(f"net_{j}", pytest.approx(3e-4), 1.0) for j in range(2, BLOCKS + 1)],
+        *[(f"block_{j}", 1, pytest.approx(3e-3 * 0.25 * few), {10.0}) for j in range(1, BLOCKS + 1)],
+        *[(f"net_{j}", n, pytest.approx(3e-4), {1.0}) for j, n in ((2, 2), (3, 2), (4, 4))],
     ]
     for source, old in zip(sources, before, strict=True):
         assert all(torch.equal(tensor, old[name]) for name, tensor in source.network.state_dict().items())
 
 
 def test_a_run_cut_between_and_within_phases_ends_with_the_same_stock_student(prepared, teachers, tmp_path):
-    shares = {"block_share": 0.1, "net_share": 0.6}  # one epoch per block phase, two per net phase
+    shares = {"block_share": 0.1, "net_share": 0.2}  # one epoch per block phase, two per net phase
     # Clipped in every step: what parts that are frozen by now were last told must not count.
-    config = configuration(prepared, {**KIND, **shares}, teacher=teachers, train={"gradient_clip": 0.1})
+    config = configuration(prepared, {**KIND, **shares}, teacher=teachers, train={"gradient_clip": 0.1, "epochs": 10})
     folder = check_exact_resume(config, tmp_path, cuts=(1, 4, 2))
     network = open_network(folder)
     assert type(network) is StagingNetwork
@@ -198,10 +206,29 @@ def test_a_few_shots_suffice_to_run(prepared, teachers, tmp_path):
         teacher=teachers[0],
         selection={"shots": 1},
         views={"mixup_alpha": 0.0},
-        train={"epochs": 1},
+        train={"epochs": 7},
     )
     distill.run(config, tmp_path / "run")
     assert json.loads((tmp_path / "run/card.json").read_text())["training_images"] == K
+
+
+def test_few_shots_are_not_mixed_and_every_phase_has_an_epoch(prepared):
+    few = configuration(prepared, KIND, selection={"shots": 5}, train={"epochs": 7})
+    with pytest.raises(ConfigError, match=r"Expected no MixUp where .* has 5 image"):
+        METHOD.check(few.method, few)
+    METHOD.check(few.method, few.model_copy(update={"views": ViewSpec(mixup_alpha=0.0)}))
+    short = configuration(prepared, KIND, train={"epochs": 6})
+    with pytest.raises(ConfigError, match="at least 7 epochs"):
+        METHOD.check(short.method, short)
+
+
+def test_the_parents_loss_asks_the_host_alone(prepared):
+    data = Prepared.open(prepared)
+    config = configuration(prepared, {**KIND, "graft_loss": "norm_mse", "quality": [0.2, 0.6]}, train={"epochs": 7})
+    sources = [online(1), online(2)]
+    phase = next(METHOD.plan(config.method, workshop(data, config, sources)))
+    assert phase.teacher.members == (sources[1],)
+    assert (phase.objective.host, phase.network.host) == (0, sources[1].network)
 
 
 def test_qualities_are_measured_where_no_teacher_was_trained_or_not_at_all(tmp_path):
@@ -240,7 +267,9 @@ def test_books_and_wrong_numbers_of_qualities_are_refused_and_a_plain_network_ho
         terms_of(GraftLoss(GraftConfig(), (1.0,), 0, SUPERVISED), _logits(1), None)
 
 
-@pytest.mark.parametrize("nonsense", [{"graft_loss": "mse"}, {"doubt": 0}, {"quality": [2.0]}, {"block_share": 0}])
+@pytest.mark.parametrize(
+    "nonsense", [{"graft_loss": "mse"}, {"doubt": 0}, {"quality": [2.0]}, {"block_share": 0}, {"net_share": 0.4}]
+)
 def test_nonsense_is_refused(nonsense, prepared):
     with pytest.raises(ConfigError):
         configuration(prepared, {**KIND, **nonsense})
@@ -248,6 +277,6 @@ def test_nonsense_is_refused(nonsense, prepared):
 
 def test_the_shipped_configuration_is_the_default():
     shipped_method = shipped("graft_multi_teacher").method
-    assert shipped_method.model_copy(update={"net_share": 1 / 6}) == GraftConfig()
-    assert shipped_method.net_share == pytest.approx(1 / 6)
+    assert shipped_method.shares == pytest.approx(GraftConfig().shares)
+    assert shipped_method.model_copy(update={"net_share": 1 / 6, "block_share": 1 / 12}) == GraftConfig()
     assert GraftConfig.model_validate_json(GraftConfig().model_dump_json()) == GraftConfig()

@@ -21,6 +21,7 @@ def _live(network):
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1, generator=random)
             module.running_var.uniform_(0.5, 1.5, generator=random)
+            module.weight.data.uniform_(0.5, 1.5, generator=random)  # residual branches begin with 0
     with torch.no_grad():
         network.body.get_classifier().weight.mul_(20)
     return network.eval()
@@ -86,13 +87,14 @@ def test_a_step_changes_the_declared_parts_and_nothing_else(grafted, host, first
     parts = tuple(f"student.body.{n}." for j in range(first, last + 1) for n in grafted.own_cut.names(j))
     inside = {f"adapters.t2s_{j}.weight" for j in range(max(2, first), last + 1)}
     inside |= {f"adapters.s2t_{j}.weight" for j in range(first, min(3, last) + 1)}
+    inside |= {f"exits.s2t_{last}.bias"} if last < BLOCKS else set()
     inside |= {name for name in after if name.startswith(parts)}
     assert changed == inside
     assert all(torch.equal(value, untouched[name]) for name, value in host.state_dict().items())
 
 
 def test_the_host_is_neither_stored_nor_copied_nor_trained(grafted, host):
-    assert all(name.startswith(("student.", "adapters.")) for name in grafted.state_dict())
+    assert all(name.startswith(("student.", "adapters.", "exits.")) for name in grafted.state_dict())
     assert copy.deepcopy(grafted).host is host
     grafted.train()
     assert not host.training
