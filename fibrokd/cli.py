@@ -215,7 +215,7 @@ def methods(
         print(methods_page(METHODS, known, load_config(register, ClaimsConfig) if register is not None else None))
         return
     rows: list[dict[str, Any]] = [
-        {"kind": spec.kind, "title": spec.title, "grades": spec.grades, "reference": spec.reference}
+        {"kind": spec.kind, "title": spec.heading, "grades": spec.grades, "reference": spec.reference}
         for spec in METHODS.values()
     ]
     if as_json:

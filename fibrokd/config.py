@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,6 +22,9 @@ class Config(BaseModel):
     """Base of all configurations: frozen, strict, unknown keys refused, field docstrings are the documentation."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+    one_only: ClassVar[str] = ""
+    """Of classes that are told apart by ``kind``: why two of them cannot be combined."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the resolved configuration as plain JSON data, for records and digests."""
@@ -141,9 +144,22 @@ def _assign(node: Any, parts: list[str], value: Any, override: str) -> None:
 def _problem(item: Any, kind: type[Config]) -> str:
     where = ".".join(str(part) for part in item["loc"]) or "(top level)"
     if item["type"] == "extra_forbidden":
-        return f"{where}: unknown key, {_nearest(str(item['loc'][-1]), _known_keys(kind, item['loc'][:-1]))}"
+        *place, key = item["loc"]
+        return f"{where}: unknown key, {_of_another_kind(kind, place, key)}{_nearest(key, _known_keys(kind, place))}"
+    if isinstance(item["input"], list):
+        why = next((f" ({config.one_only})" for config in _configs_at(kind, item["loc"]) if config.one_only), "")
+        return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}, found a list of {len(item['input'])}{why}"
     found = "" if item["type"] == "missing" else f" (found {item['input']!r})"
     return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}{found[:120]}"
+
+
+def _of_another_kind(kind: type[Config], place: Sequence[str | int], key: str) -> str:
+    """Say which other kinds at that place have this key, and why they are not combined; empty where none has."""
+    mine = _configs_at(kind, place)
+    owners = [config for config in _configs_at(kind, place[:-1]) if config not in mine and key in config.model_fields]
+    names = [str(tag) for config in owners for tag in get_args(config.model_fields["kind"].annotation)]
+    why = f" ({owners[0].one_only})" if owners and owners[0].one_only else ""
+    return f"a setting of kind {' and '.join(names)}, and kinds are not combined{why}; " if names else ""
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
@@ -159,11 +175,7 @@ def _nearest(key: str, known: Sequence[str]) -> str:
 
 def _known_keys(kind: type[Config], place: Sequence[str | int]) -> list[str]:
     """Keys at a place of a configuration, then those one level deeper (``data.root``)."""
-    here = [kind]
-    for part in place:
-        deeper = [found for config in here for found in _configs_under(config, str(part))]
-        tagged = [config for config in here if "kind" in config.model_fields and _has_tag(config, str(part))]
-        here = deeper or tagged or here  # keys of a mapping and places in a list lead nowhere else
+    here = _configs_at(kind, place)
     fields = [name for config in here for name in config.model_fields]
     below = [
         f"{name}.{key}"
@@ -173,6 +185,16 @@ def _known_keys(kind: type[Config], place: Sequence[str | int]) -> list[str]:
         for key in found.model_fields
     ]
     return list(dict.fromkeys([*fields, *below]))
+
+
+def _configs_at(kind: type[Config], place: Sequence[str | int]) -> list[type[Config]]:
+    """Configuration classes that may stand at a place."""
+    here = [kind]
+    for part in place:
+        deeper = [found for config in here for found in _configs_under(config, str(part))]
+        tagged = [config for config in here if "kind" in config.model_fields and _has_tag(config, str(part))]
+        here = deeper or tagged or here  # keys of a mapping and places in a list lead nowhere else
+    return here
 
 
 def _configs_under(config: type[Config], name: str) -> list[type[Config]]:

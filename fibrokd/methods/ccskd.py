@@ -14,9 +14,9 @@ Where this differs from the released code, and why:
 * Break points are shares of the training; the code counts epochs out of 200.
 * Under MixUp "right" is the share of the pair that has the stage the teacher thinks most probable.
 
-Early stopping waits until the student has seen labels for as long as its patience, whatever ``min_epochs`` says:
-before, validation follows the teacher's answers alone. Only means over feature maps are asked of the teacher, so a
-trajectory book that stores them can take its place.
+Early stopping waits until the student has seen labels for as long as its patience, whatever ``min_epochs`` says, and a
+learning rate that falls on a plateau does not count the epochs before: there, validation follows the teacher's answers
+alone. Only means over feature maps are asked of the teacher, so a trajectory book that stores them can take its place.
 
 References:
     Gou, Xiong, Yu, Zhan, Yi, "Channel-Correlation-Based Selective Knowledge Distillation", IEEE Transactions on
@@ -218,15 +218,17 @@ def _plan(config: CcskdConfig, shop: Workshop) -> Iterator[Phase]:
         teacher_widths(shop.teacher, needs_of(config), shop.images),
         shop.train.seed,
     )
-    yield Phase("train", student, objective, shop.teacher, _budget(config, shop))
+    blind = math.ceil(config.labels_enter * shop.train.epochs)
+    train = _budget(blind, shop)
+    yield Phase("train", student, objective, shop.teacher, train, blind_epochs=blind)
 
 
-def _budget(config: CcskdConfig, shop: Workshop) -> TrainConfig:
+def _budget(blind: int, shop: Workshop) -> TrainConfig:
     """The student's budget, in which early stopping waits until labels have been seen for its patience."""
     patience = shop.train.early_stopping
-    if patience is None or config.labels_enter == 0:
+    if patience is None or blind == 0:
         return shop.train
-    least = math.ceil(config.labels_enter * shop.train.epochs) + patience
+    least = blind + patience
     return shop.budget(min_epochs=max(shop.train.min_epochs, min(shop.train.epochs, least)))
 
 

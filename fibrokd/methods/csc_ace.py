@@ -275,7 +275,7 @@ METHOD = MethodSpec(
     title="Channel-and-spatial correlation with adaptive cross-entropy (CSC, ACE)",
     idea="Matches how channels and positions of feature maps go together; believes the teacher where it is right and "
     "the label where it is wrong.",
-    formula="L = mean_i −Σ_k [a_i p_t,i + (1 − a_i) q_i]_k log p_s,ik + β mean_l (‖G_c^s − G_c^t‖²/C² + "
+    formula="L = Σ_i ω_i/Σω · −Σ_k [a_i p_t,i + (1 − a_i) q_i]_k log p_s,ik + β mean_l (‖G_c^s − G_c^t‖²/C² + "
     "‖G_s^s − G_s^t‖²/N² + κ ‖J^s − J^t‖²)",
     grades="B D",
     reference="Park & Heo, Sensors 2020, 20(16):4616, DOI 10.3390/s20164616 (abstract)",

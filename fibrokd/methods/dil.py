@@ -13,6 +13,7 @@ the assistants, and the teacher improves with every iteration. What it leaves op
 * "As the student gradually advances": with ``gate_margin`` δ a student feeds back only once its validation macro-F1
   is at least that of the worst assistant less δ; ``null`` lets it always.
 * The paper's task is a sequence of shots for a song; soft targets per image take the place of those per shot.
+* Assistants start untrained, whatever the student starts from; only the student's backbone has weights given to it.
 * Every phase starts its own optimiser and learning-rate schedule and keeps the weights its ``keep`` asks for; the
   student is that of the last round.
 

@@ -187,6 +187,7 @@ def make_tree(config: KdExplainerConfig, trunk: StagingNetwork, seed: int) -> Tr
 
 def _plan(config: KdExplainerConfig, shop: Workshop) -> Iterator[Phase]:
     tree = make_tree(config, shop.student(), shop.train.seed)
+    tree.gate_entropy_at_start = tuple(gate_entropy(tree))
     warm_up, soft, hard = split_epochs(shop.train.epochs, config.shares)
     loss, rate = TreeKd(config, shop.supervised), shop.train.learning_rate
     # Last weights, not best: gates that were still soft would be cut into a tree that nobody has trained.
@@ -246,6 +247,7 @@ def _facts(network: nn.Module, config: KdExplainerConfig) -> dict[str, Any]:
         "sharing_of_adjacent_stages": sum(adjacent) / len(adjacent),
         "sharing_of_distant_stages": sum(distant) / len(distant) if distant else None,
         "gate_entropy": gate_entropy(tree),
+        "gate_entropy_at_start": list(tree.gate_entropy_at_start),
         "experts_left": len(tree.experts),
         "training_parameters": parameter_count(whole),
     }
@@ -257,7 +259,7 @@ def _check(config: KdExplainerConfig, student: Any) -> None:
 
 METHOD = MethodSpec(
     kind="kd_explainer",
-    title="KDExplainer: a tree of experts (our reading for fibrosis stages)",
+    title="KDExplainer: a tree of experts for fibrosis stages",
     idea="A mixture of experts with one leaf per stage becomes a tree; its branches tell which stages share features.",
     formula="L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T); x_c = Σ_p d_cp f_p, d_c = softmax(2 A_c / t)",
     grades="A D",

@@ -77,6 +77,16 @@ class KddpConfig(MixtureConfig):
     fine_tune_rate: Annotated[float, Field(gt=0)] = 0.1
     """Factor of the learning rate then."""
 
+    def cuts_after(self, epoch: int, epochs: int) -> bool:
+        """Return whether neurons are cut after an epoch.
+
+        Args:
+            epoch: From 1.
+            epochs: Of the pruning phase.
+        """
+        since = epoch - round(self.warm_up * epochs)
+        return since > 0 and since % self.every == 0
+
 
 class SparseKd(Distillation):
     """L = (1 − α) L_sup + α T² KL + λ₁ mean_i ‖h_i‖₁ / D."""
@@ -119,8 +129,7 @@ class Pruner(Companion):
     def after_epoch(self, end: EpochEnd) -> dict[str, float]:
         """Cut, if it is time."""
         network, c = cast(StagingNetwork, end.network), self.config
-        since = end.epoch - round(c.warm_up * end.epochs)
-        if since > 0 and since % c.every == 0:
+        if c.cuts_after(end.epoch, end.epochs):
             found = activity(network, end.images, end.runtime, end.device)
             kept = active(found.size, c.threshold, min(c.least, self.width))
             if len(kept) < self.width:
@@ -187,14 +196,21 @@ def _check(config: KddpConfig, student: Any) -> None:
             "Set `train.average_decay: null`.",
         )
     if config.l1 > 0:
-        split_epochs(student.train.epochs, (1 - config.fine_tune, config.fine_tune))
+        pruning, _ = split_epochs(student.train.epochs, (1 - config.fine_tune, config.fine_tune))
+        if not any(config.cuts_after(epoch, pruning) for epoch in range(1, pruning + 1)):
+            raise ConfigError(
+                f"Expected an epoch after which method 'kddp' cuts, found none in the {pruning} before the last ones: "
+                f"warm-up {config.warm_up:g} of them, a cut every {config.every}.",
+                "Raise `train.epochs`, or lower `method.every` or `method.warm_up`.",
+            )
 
 
 METHOD = MethodSpec(
     kind="kddp",
-    title="Distillation with dynamic pruning (our reading)",
+    title="Distillation with dynamic pruning",
     idea="An L1 penalty silences neurons of the hidden layer; they are cut out while the student learns.",
-    formula="L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T) + λ₁ mean_i ‖h_i‖₁ / D_h; drop j if s_j ≤ θ·median s",
+    formula="L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T) + λ₁ mean_i ‖h_i‖₁ / D_h; "
+    "drop j if s_j ≤ θ·median of s_j > 0",
     grades="B D",
     reference="Şener and Akbaş 2022, DOI 10.29109/gujsc.1141648 (abstract)",
     config=KddpConfig,

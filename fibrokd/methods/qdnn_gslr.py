@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
+from fibrokd.errors import ConfigError
 from fibrokd.training import fake_quant
 from fibrokd.training.companion import Companion, EpochEnd
 from fibrokd.training.dataset import Batch
@@ -187,12 +188,18 @@ def _facts(network: nn.Module, config: QdnnGslrConfig) -> dict[str, Any]:
 
 
 def _check(config: QdnnGslrConfig, student: Any) -> None:
-    split_epochs(student.train.epochs, (config.float_epochs, 1 - config.float_epochs))
+    _, quantised = split_epochs(student.train.epochs, (config.float_epochs, 1 - config.float_epochs))
+    if quantised < 2 and config.fixed_share is None:  # a single one would have the last share, the labels' alone
+        raise ConfigError(
+            "Expected at least two epochs with quantised weights for the teacher's share to change in method "
+            f"'{config.kind}', found {quantised} of {student.train.epochs}.",
+            "Raise `train.epochs`, lower `method.float_epochs`, or set `method.fixed_share`.",
+        )
 
 
 METHOD = MethodSpec(
     kind="qdnn_gslr",
-    title="Quantised student with gradual soft-loss reduction (our reading)",
+    title="Quantised student with gradual soft-loss reduction",
     idea="A student with weights of few bits learns from the teacher first and from the labels in the end.",
     formula="L_e = (1 − λ_e) L_sup + λ_e T² mean_i KL(p_t^T ‖ p_s^T), λ_e = λ_0 + (λ_E − λ_0) e/(E − 1); "
     "w ↦ Δ clip(round(w/Δ), −n, n)",

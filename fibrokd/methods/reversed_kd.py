@@ -2,8 +2,7 @@
 
 An exploratory experiment of the teacher-free paper: if a weaker teacher helps too, part of what distillation does is
 to regularise labels. The teacher is a finished small network, given as ``teacher`` or, written down, as ``book``; the
-student is the big backbone. That the student is the bigger one is checked where the teacher's network is at hand; a
-book does not say whose it is.
+student is the big backbone. That the student is the bigger one is checked, by what a book notes of its teacher too.
 
 The defaults are those of method ``kd``; the paper's numbers (α = 0.6, T = 20, averaged over 100 classes) are converted
 by ``scale: released``, see :mod:`fibrokd.training.soft_labels`.
@@ -21,6 +20,7 @@ from typing import Literal
 from torch import nn
 
 from fibrokd.errors import ConfigError
+from fibrokd.training.book import Book
 from fibrokd.training.method import LOGITS_ONLY, MethodSpec, Phase, Workshop
 from fibrokd.training.networks import parameter_count
 from fibrokd.training.soft_labels import SoftLabelConfig, SoftLabels
@@ -40,14 +40,19 @@ def check_reversed(teacher: TeacherSource, student: nn.Module) -> None:
     Raises:
         ConfigError: The teacher has as many parameters as the student, or more.
     """
-    if not isinstance(teacher, LiveTeacher):
-        return
-    theirs, ours = parameter_count(teacher.network), parameter_count(student)
-    if theirs >= ours:
+    theirs, ours = _size(teacher), parameter_count(student)
+    if theirs is not None and theirs >= ours:
         raise ConfigError(
             f"Expected a teacher that is smaller than its student, found {theirs} parameters teaching {ours}.",
-            "Give the folder of a small student as `teacher` and set `backbone` to the big one, or use method 'kd'.",
+            "Give the folder of a small student as `teacher`, or its book as `book`, and set `backbone` to the big "
+            "one; or use method 'kd'.",
         )
+
+
+def _size(teacher: TeacherSource) -> int | None:
+    if isinstance(teacher, LiveTeacher):
+        return parameter_count(teacher.network)
+    return teacher.teacher_parameters if isinstance(teacher, Book) else None
 
 
 def _plan(config: ReversedKdConfig, shop: Workshop) -> Iterator[Phase]:

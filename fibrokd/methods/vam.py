@@ -206,7 +206,7 @@ def _check(config: VamConfig, student: Any) -> None:
 
 METHOD = MethodSpec(
     kind="vam",
-    title="Virtual attention module (our reading)",
+    title="Virtual attention module",
     idea="Blocks of a convolution's filters attend to each other during training; the attention is folded away.",
     formula="L = (1 − α) L_sup + α T² mean_i KL(p_t^T ‖ p_s^T) + γ mean_{l,j} H(A_j^l) / log m, W̃_ji = m A_ji W_ji",
     grades="D",

@@ -75,8 +75,7 @@ def run(config: DistillConfig, out: Path) -> Record:
     prepared = Prepared.open(config.prepared)
     refuse_unfit(prepared)
     spec = METHODS[config.method.kind]
-    _check_stages(spec, config)
-    spec.check(config.method, config)
+    _check_plan(spec, config)
     books, teachers = _folders(config.book), _folders(config.teacher)
     _check_source(spec, config, books, teachers)
     inputs = {"prepared": prepared.record.digest}
@@ -148,7 +147,27 @@ def _named(name: str, digests: list[str]) -> dict[str, str]:
     return {name: digests[0]} if len(digests) == 1 else {f"{name}_{k}": digest for k, digest in enumerate(digests)}
 
 
-def _check_stages(spec: MethodSpec, config: DistillConfig) -> None:
+def refuse_conflicts(plan: StudentPlan, views: ViewSpec, name: str) -> None:
+    """Refuse what a method cannot be combined with as soon as the plan is read, not when its teacher is trained.
+
+    Args:
+        plan: A student.
+        views: What it will be shown.
+        name: What the configuration calls it.
+
+    Raises:
+        ValueError: The reason, and what to do.
+    """
+    settings = {field: getattr(plan, field) for field in type(plan).model_fields}
+    try:
+        _check_plan(METHODS[plan.method.kind], DistillConfig(**settings, prepared=Path(), views=views))
+    except ConfigError as error:
+        raise ValueError(f"{name}: {error.problem} {error.todo}") from error
+
+
+def _check_plan(spec: MethodSpec, config: DistillConfig) -> None:
+    """Check all that can be told without data."""
+    spec.check(config.method, config)
     if config.selection.stages is not None and spec.needs_teacher and not spec.subsets:
         raise ConfigError(
             f"Method '{spec.kind}' compares stage by stage, found a student of some stages and a teacher of all.",
@@ -161,10 +180,13 @@ def _check_source(spec: MethodSpec, config: DistillConfig, books: tuple[Path, ..
     found = len(books) + len(teachers)
     if not least <= found <= most or (books and teachers):
         wanted = f"{least} to {most}" if least != most else ("exactly one" if most == 1 else most or "no")
+        why = "" if most else ": whatever teaches there is made, and changes, while it learns"
         raise ConfigError(
             f"Method '{spec.kind}' needs {wanted} of `book` and `teacher`, found {len(books)} book(s) and "
-            f"{len(teachers)} teacher(s).",
-            "Give folders of books, or of networks that answer online, or choose another method.",
+            f"{len(teachers)} teacher(s){why}.",
+            "Give folders of books, or of networks that answer online, or choose another method."
+            if most
+            else "Leave both out, or choose another method.",
         )
     if books and not spec.takes_book(config.method):
         raise ConfigError(

@@ -76,7 +76,7 @@ def _overview(specs: Sequence[MethodSpec]) -> list[str]:
         teachers = str(least) if least == most else f"{least} to {most}"
         book = "yes" if spec.cacheable else "no" if most else "–"
         grades = ", ".join(spec.grades.split())
-        rows.append([f"[`{spec.kind}`](#{spec.kind})", spec.title, grades, teachers, book])
+        rows.append([f"[`{spec.kind}`](#{spec.kind})", spec.heading, grades, teachers, book])
     return table(["kind", "system", "grades", "teachers", "book"], rows)
 
 
@@ -85,7 +85,7 @@ def _section(spec: MethodSpec, claims: str) -> list[str]:
         "Idea": spec.idea,
         "Loss": f"`{spec.formula}`",
         "Source": spec.reference,
-        "Grades": ", ".join(spec.grades.split()) + (" (our reading)" if spec.is_our_reading else ""),
+        "Grades": ", ".join(spec.grades.split()),
         "Seams": spec.seams,
         "Asks a teacher for": ", ".join(sorted(spec.needs)),
         "Cost": spec.cost,
@@ -95,7 +95,7 @@ def _section(spec: MethodSpec, claims: str) -> list[str]:
     return [
         f"## {spec.kind}",
         "",
-        f"**{spec.title}**",
+        f"**{spec.heading}**",
         "",
         *(f"* {head}: {text}" for head, text in rows.items() if text),
     ]

@@ -20,7 +20,7 @@ from fibrokd.files import read_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import assess, distill, phantom, predict, prepare, release, teach, write_book
 from fibrokd.pipeline.assess import AssessPlan
-from fibrokd.pipeline.distill import StudentPlan
+from fibrokd.pipeline.distill import StudentPlan, refuse_conflicts
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.pipeline.teach import TeacherPlan
@@ -93,11 +93,18 @@ class RunConfig(PrepareConfig):
         """Say it now, not after the teacher has been trained for hours."""
         for name, plan in self.students.items():
             short = self.book.mode == "trajectory" and plan.train.epochs > self.book.views and not plan.wrap_book
-            if short and _learns_from_a_teacher(plan):
+            if short and _reads_the_book(plan, self.book):
                 raise ValueError(
                     f"{name} may train {plan.train.epochs} epochs, the trajectory book holds {self.book.views} views; "
                     "raise book.views, lower the epochs, or set wrap_book"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _students_can_be_trained(self) -> RunConfig:
+        """The same for what their methods cannot be combined with."""
+        for name, plan in self.students.items():
+            refuse_conflicts(plan, self.views, name)
         return self
 
     @model_validator(mode="after")
@@ -187,20 +194,19 @@ def _program() -> str:
     return str(called) if called.name == "fibrokd" else "fibrokd"
 
 
-def _learns_from_a_teacher(plan: StudentPlan) -> bool:
-    return METHODS[plan.method.kind].needs_teacher
-
-
 def _knowledge(plan: StudentPlan, form: BookConfig, book: Path, teacher: Path) -> dict[str, Path]:
     """Where the student's knowledge comes from: the book, unless its method or its data ask for more."""
-    if not _learns_from_a_teacher(plan):
+    if not METHODS[plan.method.kind].needs_teacher:
         return {}
+    return {"book": book} if _reads_the_book(plan, form) else {"teacher": teacher}
+
+
+def _reads_the_book(plan: StudentPlan, form: BookConfig) -> bool:
     spec = METHODS[plan.method.kind]
     written = spec.asks_of(plan.method) <= {LOGITS, *form.stores}
     masks_are_its_own = getattr(plan.method, "thinning", form.thinning) == form.thinning
-    if spec.takes_book(plan.method) and plan.selection.is_everything and written and masks_are_its_own:
-        return {"book": book}
-    return {"teacher": teacher}
+    takes_it = spec.needs_teacher and spec.takes_book(plan.method)
+    return takes_it and plan.selection.is_everything and written and masks_are_its_own
 
 
 def _banner(step: str) -> None:

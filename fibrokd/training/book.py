@@ -40,6 +40,7 @@ from fibrokd.training.book_manifest import check, manifest
 from fibrokd.training.dataset import Batch, TrainingImages, prefetch
 from fibrokd.training.dropout import Thinning, passes
 from fibrokd.training.ledger import measured
+from fibrokd.training.networks import parameter_count
 from fibrokd.training.signals import LOGITS, UNCERTAINTY, TeacherSignal
 from fibrokd.training.stores import answers, assemble, known_stores, part_file, store_file, unpack
 from fibrokd.training.teacher_noise import Corruption
@@ -150,6 +151,7 @@ class Book:
         stores: What it holds beside logits, memory-mapped, by name.
         thinning: Dropout masks behind ``uncertainty``.
         corruption: Which of its answers are made wrong when they are read; None: none.
+        teacher_parameters: Size of the network that answered; None: written before this was noted.
     """
 
     logits: Float16[np.ndarray, "V N K"]
@@ -159,6 +161,7 @@ class Book:
     stores: Mapping[str, Float16[np.ndarray, "V N D"]] = field(default_factory=dict)
     thinning: Thinning | None = None
     corruption: Corruption | None = None
+    teacher_parameters: int | None = None
 
     @classmethod
     def open(cls, folder: Path, images: TrainingImages, prepared: Prepared, epochs: int, wrap: bool = False) -> Book:
@@ -187,7 +190,8 @@ class Book:
         logits = np.load(folder / "logits.npy", mmap_mode="r", allow_pickle=False)
         stores = {name: np.load(store_file(folder, name), mmap_mode="r") for name in facts.get("stores", ())}
         thinning = parse_config(facts["thinning"], Thinning) if "thinning" in facts else None
-        return cls(logits, mode, record.digest, wrap, stores, thinning)
+        parameters = read_json(folder / "ledger.json").get("teacher_parameters")
+        return cls(logits, mode, record.digest, wrap, stores, thinning, teacher_parameters=parameters)
 
     def training_images(self, images: TrainingImages) -> TrainingImages:
         """Return ``images`` with the repetition that reading this book asks for."""
@@ -298,6 +302,7 @@ def _ledger(
     say(f"  book: {answered} teacher answers, {size / 1e6:.1f} MB")
     return {
         "teacher_forwards": forwards,
+        "teacher_parameters": parameter_count(teacher.network),
         "teacher_macs_per_image": macs,
         "teacher_macs": macs * forwards,
         "bytes_on_disk": int(size),

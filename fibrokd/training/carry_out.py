@@ -79,6 +79,7 @@ def carry_out(folder: Path, prepared: Prepared, images: TrainingImages, phases: 
             val_stages=prepared.stages[rows],
             partition=phase.partition,
             companion=phase.companion,
+            blind_epochs=phase.blind_epochs,
             first_epoch=begun,
             stop=phase.stop,
         )

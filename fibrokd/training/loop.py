@@ -54,6 +54,7 @@ class Task:
         val_stages: Their stages, [N].
         partition: Which parameters are trained, and how fast.
         companion: What happens between epochs.
+        blind_epochs: First epochs that the plateau schedule does not count.
         first_epoch: Where in the sequence of views and random draws the training begins.
         stop: Ends the training after an epoch whose line in metrics.jsonl it approves of.
     """
@@ -67,6 +68,7 @@ class Task:
     val_stages: Int[np.ndarray, " N"]
     partition: Partition = field(default_factory=Partition)
     companion: Companion = field(default_factory=Companion)
+    blind_epochs: int = 0
     first_epoch: int = 0
     stop: Callable[[Mapping[str, Any]], bool] | None = None
 
@@ -229,7 +231,7 @@ class Trainer:
         entry["learning_rate"] = self.trainee.optimizer.param_groups[0]["lr"]
         p.epoch += 1
         p.history.append(entry)
-        if isinstance(self.schedule, ReduceLROnPlateau):
+        if isinstance(self.schedule, ReduceLROnPlateau) and p.epoch > self.task.blind_epochs:
             self.schedule.step(entry["val_macro_f1"])
         score = entry.get("val_macro_f1", -1.0)
         better = score > p.best_score or self.config.keep == "last"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -40,6 +40,11 @@ GRADES: Mapping[str, str] = {
 class MethodConfig(Config):
     """What the configurations of all methods have in common."""
 
+    one_only: ClassVar[str] = (
+        "a student is trained by one method, and has one structure while it learns; what two would do to it together "
+        "is not defined"
+    )
+
     kind: str
     """Name of the method; a literal in every method."""
 
@@ -56,6 +61,8 @@ class Phase:
         train: Budget and optimiser; the student's own, or a share of it (:meth:`Workshop.budget`).
         partition: Which parameters are trained, and how fast.
         companion: What happens between epochs.
+        blind_epochs: First epochs in which validation figures say nothing yet: a learning rate that falls where they
+            stand still does not count them.
         images: Training images, where they are not the student's.
         stop: Ends the phase after an epoch whose line in metrics.jsonl it approves of.
     """
@@ -67,6 +74,7 @@ class Phase:
     train: TrainConfig
     partition: Partition = field(default_factory=Partition)
     companion: Companion = field(default_factory=Companion)
+    blind_epochs: int = 0
     images: TrainingImages | None = None
     stop: Callable[[Mapping[str, Any]], bool] | None = None
 
@@ -210,6 +218,11 @@ class MethodSpec:
     def is_our_reading(self) -> bool:
         """Whether a part of it is a reconstruction: then it is "our reading of" its source."""
         return bool({"D", "M"} & set(self.grades.split()))
+
+    @property
+    def heading(self) -> str:
+        """Its title, and whether it is our reading: what users are shown."""
+        return f"{self.title}; our reading" if self.is_our_reading else self.title
 
 
 def single_phase(objective: Callable[[Any, SupervisedTerm], Objective], teaches: bool = True) -> Plan:

@@ -157,6 +157,12 @@ class StagingNetwork(nn.Module):
         return reductions.index(TAPS[tap])
 
 
+def weight_bytes(network: nn.Module) -> int:
+    """Return the bytes of a network's parameters and batch-norm statistics, as they are stored."""
+    tensors = [tensor for tensor in network.state_dict().values() if tensor.is_floating_point()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def parameter_count(network: nn.Module) -> int:
     """Return the number of parameters, as the literature counts them."""
     return sum(parameter.numel() for parameter in network.parameters())
@@ -198,12 +204,12 @@ def save_network(folder: Path, network: nn.Module, backbone: str, card: Mapping[
         folder: Run folder.
         network: Network to save; its weights are stored in fp32.
         backbone: Key of :data:`BACKBONES` that it was made of.
-        card: Facts about the network; ``backbone`` and ``parameters`` are added here.
+        card: Facts about the network; ``backbone``, ``parameters`` and ``weight_bytes`` are added here.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with atomic_path(folder / "weights.safetensors") as temporary:
         save_file(state, temporary)
-    facts = {"backbone": backbone, "parameters": parameter_count(network)}
+    facts = {"backbone": backbone, "parameters": parameter_count(network), "weight_bytes": weight_bytes(network)}
     write_json(folder / "card.json", {**facts, **card})
 
 

@@ -24,7 +24,7 @@ from fibrokd.config import Config
 from fibrokd.errors import TrainingError
 from fibrokd.training.dataset import Batch
 from fibrokd.training.networks import Outputs
-from fibrokd.training.signals import TeacherSignal
+from fibrokd.training.signals import TeacherSignal, at_least_single
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,6 @@ def soft_kl(logits: Float[Tensor, "B K"], target: Float[Tensor, "B K"], kd_tempe
     References:
         Hinton, Vinyals, Dean, 2015, arXiv:1503.02531, section 2.
     """
-    log_p = F.log_softmax(logits.float() / kd_temperature, dim=1)
+    log_p = F.log_softmax(at_least_single(logits) / kd_temperature, dim=1)
     divergence: Tensor = (-torch.special.entr(target) - target * log_p).sum(1)
     return divergence

@@ -62,10 +62,10 @@ class TeacherSignal:
 
     def probabilities(self, kd_temperature: float = 1.0) -> Float[Tensor, "B K"]:
         """Return softmax(logits / T), mixed over the pair where the teacher saw its members separately."""
-        own = F.softmax(self.logits.float() / kd_temperature, dim=1)
+        own = F.softmax(at_least_single(self.logits) / kd_temperature, dim=1)
         if self.partner_logits is None or self.lam is None:
             return own
-        partner = F.softmax(self.partner_logits.float() / kd_temperature, dim=1)
+        partner = F.softmax(at_least_single(self.partner_logits) / kd_temperature, dim=1)
         lam = self.lam[:, None]
         return lam * own + (1 - lam) * partner
 
@@ -94,6 +94,11 @@ class EnsembleSignal(TeacherSignal):
     def probabilities(self, kd_temperature: float = 1.0) -> Float[Tensor, "B K"]:
         """Return Σ_m ν_m softmax(z_m / T)."""
         return _mean(self.members, self.weights, kd_temperature)
+
+
+def at_least_single(logits: Tensor) -> Tensor:
+    """Return logits in single precision, or in double where they are: nothing is divided by T in half precision."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _mean(members: Sequence[TeacherSignal], weights: Sequence[float], kd_temperature: float) -> Float[Tensor, "B K"]:

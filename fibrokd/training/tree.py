@@ -82,6 +82,7 @@ class TreeStudent(nn.Module):
         known_taps: Feature taps that it has: those of the trunk, up to where the tree begins.
         temperature: t.
         routes: Link → child → parent, once it is hard.
+        gate_entropy_at_start: How undecided the gates of every link were before they learned, if that was noted.
     """
 
     temperature: Tensor
@@ -104,6 +105,7 @@ class TreeStudent(nn.Module):
         self.gates = nn.ParameterList(torch.rand(children * parents) for children, parents in self.links)
         self.register_buffer("temperature", torch.ones(()))
         self.routes: tuple[tuple[int, ...], ...] | None = None
+        self.gate_entropy_at_start: tuple[float, ...] = ()
         self.register_load_state_dict_post_hook(_take_routes)  # type: ignore[no-untyped-call]
 
     @property

@@ -19,6 +19,7 @@ ARRANGEMENTS: Mapping[str, Mapping[str, Any]] = {
     "class_specialised": {"selection": {"stages": ["F1", "F3", "F4"]}},
     "kddp": {"method": {"width": 32, "warm_up": 0.0, "every": 1}, "train": {"epochs": 4, "average_decay": None}},
     "kd_explainer": {"train": {"epochs": 4}},
+    "qdnn_gslr": {"train": {"epochs": 4}},
     "uncertainty_kd": {"method": {"thinning": {"masks": 3}}},
 }
 """By kind: ``method`` (settings), ``student`` (backbone), ``teachers`` (count), and parts of a student plan."""

@@ -42,11 +42,11 @@ def test_the_gradient_is_t_times_the_difference_of_probabilities_over_b(student,
 
 
 def test_at_high_temperature_it_matches_centred_logits(student, teacher):
-    student, teacher = student.double(), teacher.double()
+    student, teacher = student.double(), teacher.double()  # of single precision, four digits would be lost
     loss = _loss(KdConfig(alpha=1.0, kd_temperature=1000.0), student, teacher, make_batch())
     difference = (student - student.mean(1, keepdim=True)) - (teacher - teacher.mean(1, keepdim=True))
     wanted = difference.square().sum(1).mean() / (2 * K)
-    assert loss.item() == pytest.approx(wanted.item(), rel=0.05)
+    assert loss.item() == pytest.approx(wanted.item(), rel=0.004)
 
 
 def test_alpha_zero_is_the_control_and_alpha_one_ignores_labels(student, teacher):

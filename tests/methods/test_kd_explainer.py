@@ -330,11 +330,19 @@ def test_a_run_cut_anywhere_ends_with_the_same_tree(prepared, taught, tmp_path):
     assert [list(exported.path(stage)) for stage in range(5)] == facts["paths"]
     assert len(facts["gate_entropy"]) == 2
     assert all(0 < entropy <= 1 for entropy in facts["gate_entropy"])
+    assert facts["gate_entropy_at_start"] == gate_entropy(make_tree(config.method, build("tiny", 5, False, None, 0), 0))
+    assert facts["gate_entropy_at_start"] != facts["gate_entropy"]
     assert card["parameters"] == parameter_count(exported) < facts["training_parameters"]
     trained = make_tree(config.method, build("tiny", 5, False, None, 0), 0)
     soft = load_file(folder / PHASES / "01_soft" / "checkpoints" / "best.safetensors")
     trained.load_state_dict(soft)
     assert float(trained.temperature) == pytest.approx(1 / 30)
+
+
+def test_a_run_cut_within_its_warm_up_ends_with_the_same_tree(prepared, taught, tmp_path):
+    config = configuration(prepared, {**SMALL, "warm_up": 0.6, "hard": 0.2}, teacher=str(taught), train={"epochs": 5})
+    folder = check_exact_resume(config, tmp_path, cuts=(1, 1, 1))
+    assert [phase["epochs"] for phase in read_json(folder / "card.json")["phases"]] == [3, 1, 1]
 
 
 def test_the_configuration_in_the_repository_is_the_starting_point():

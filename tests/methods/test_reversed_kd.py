@@ -1,21 +1,23 @@
 """Reversed distillation: vanilla distillation with the roles exchanged, and only with a smaller teacher."""
 
+import numpy as np
 import pytest
 import torch
 
+from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ConfigError
 from fibrokd.files import read_json
 from fibrokd.methods.kd import KdConfig, VanillaKd
-from fibrokd.methods.reversed_kd import ReversedKdConfig, check_reversed
+from fibrokd.methods.reversed_kd import METHOD, ReversedKdConfig, check_reversed
 from fibrokd.pipeline import distill, write_book
-from fibrokd.training.book import BookConfig
+from fibrokd.training.book import Book, BookConfig
 from fibrokd.training.networks import build
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.soft_labels import SoftLabels
 from fibrokd.training.teachers import LiveTeacher
 from tests.methods.losses import loss_of, terms_of
-from tests.methods.tiny import check_exact_resume, configuration, shipped
+from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch
 
 KIND = {"kind": "reversed_kd"}
@@ -25,11 +27,29 @@ def test_swapping_roles_is_the_vanilla_loss_with_the_networks_exchanged():
     draw = torch.Generator().manual_seed(3)
     small, big, batch = torch.randn(8, K, generator=draw), torch.randn(8, K, generator=draw), make_batch()
     supervised = SupervisedTerm(SupervisedConfig(), torch.ones(K))
-    losses = []
-    for objective in (SoftLabels(ReversedKdConfig(), supervised), VanillaKd(KdConfig(), supervised)):
-        terms = terms_of(objective, big, small, batch)
-        losses.append(loss_of(terms))
-    assert torch.equal(*losses)
+    reversed_, vanilla = SoftLabels(ReversedKdConfig(), supervised), VanillaKd(KdConfig(), supervised)
+    big_learns = loss_of(terms_of(reversed_, big, small, batch))
+    assert torch.equal(big_learns, loss_of(terms_of(vanilla, big, small, batch)))
+    assert not torch.isclose(big_learns, loss_of(terms_of(vanilla, small, big, batch)), rtol=1e-2)
+
+
+def test_the_plan_trains_the_backbone_that_is_named_and_asks_the_small_one(prepared):
+    small = online(1)
+    config = configuration(prepared, KIND, backbone="mobilenetv3_small")
+    (phase,) = METHOD.plan(config.method, workshop(Prepared.open(prepared), config, [small]))
+    assert phase.network.backbone_name == "mobilenetv3_small"
+    assert phase.teacher is small
+
+
+@pytest.mark.parametrize(("size", "refused"), [(10, False), (10**8, True), (None, False)])
+def test_a_book_tells_how_big_its_teacher_was(size, refused):
+    book = Book(np.zeros((1, 1, K), np.float16), "trajectory", "", teacher_parameters=size)
+    student = build("tiny", K, False, None, 0)
+    if refused:
+        with pytest.raises(ConfigError, match="found 100000000 parameters teaching"):
+            check_reversed(book, student)
+    else:
+        check_reversed(book, student)
 
 
 def test_a_teacher_that_is_not_smaller_is_refused():
@@ -63,6 +83,8 @@ def test_a_book_of_the_small_network_takes_its_place(prepared, taught, tmp_path)
     )
     distill.run(config, tmp_path / "run")
     assert read_json(tmp_path / "run" / "card.json")["method"]["kind"] == "reversed_kd"
+    with pytest.raises(ConfigError, match="smaller than its student"):
+        distill.run(config.model_copy(update={"backbone": "tiny"}), tmp_path / "same_size")
 
 
 def test_the_configuration_in_the_repository_trains_the_big_backbone():

@@ -10,7 +10,14 @@ from typing import Any
 
 from fibrokd.evaluation.report_inputs import ReportInputs
 
-_TREE = ("paths", "sharing", "gate_entropy", "sharing_of_adjacent_stages", "sharing_of_distant_stages")
+_TREE = (
+    "paths",
+    "sharing",
+    "gate_entropy",
+    "gate_entropy_at_start",
+    "sharing_of_adjacent_stages",
+    "sharing_of_distant_stages",
+)
 """Keys of ``method_facts`` that describe a tree; others are listed as they are."""
 
 
@@ -58,7 +65,9 @@ def _in_words(facts: Mapping[str, Any]) -> str:
         said.append(f"Neighbouring stages share {near:.0%} of their experts, others {far:.0%}")
     if facts.get("gate_entropy"):
         entropies = ", ".join(f"{value:.2f}" for value in facts["gate_entropy"])
-        said.append(f"entropy of the gates by level {entropies} (1: undecided, 0: decided)")
+        before = ", ".join(f"{value:.2f}" for value in facts.get("gate_entropy_at_start", ()))
+        began = f"; {before} before they learned" if before else ""
+        said.append(f"entropy of the gates by level {entropies} (1: undecided, 0: decided{began})")
     return "; ".join(said) + "." if said else ""
 
 

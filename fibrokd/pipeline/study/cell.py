@@ -5,6 +5,7 @@ Wiring only: see ``bench`` for what is shared and ``results`` for what stays.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -66,6 +67,7 @@ def train_cell(bench: Bench, cell: Cell) -> None:
         "digest": record.digest,
         "validation": card["validation"],
         "phases": card["phases"],
+        "history": _history(folder),
         "parameters": card["parameters"],
         "deployed_bytes": found.get("deployed_bytes", 4 * card["parameters"]),
         "latency_ms": latency_ms(network, bench.prepared.preprocess.size),
@@ -78,6 +80,22 @@ def train_cell(bench: Bench, cell: Cell) -> None:
     keep(bench.out, cell.name, answers_on_test(network, part, cell.name), facts)
     if not bench.config.keep_weights:
         shutil.rmtree(folder)
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    """What metrics.jsonl holds of every epoch that was validated: how widths, coefficients and gradients went."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        {name: _rounded(value) for name, value in line.items() if isinstance(value, str | int | float | dict)}
+        for line in lines
+        if "val_macro_f1" in line
+    ]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _cost(folder: Path, sources: Sequence[Path], seconds: float) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fibrokd.config import Config, parse_config
 from fibrokd.evaluation.study.families import Declaration
 from fibrokd.evaluation.study.pooled import StudyBootstrap
 from fibrokd.methods import METHODS
-from fibrokd.pipeline.distill import StudentPlan
+from fibrokd.pipeline.distill import StudentPlan, refuse_conflicts
 from fibrokd.pipeline.study.arm import Arm, Name
 from fibrokd.pipeline.teach import TeacherPlan
 from fibrokd.training.augment import ViewSpec
@@ -83,7 +83,7 @@ class StudyConfig(Config):
                 raise ValueError(
                     f"arm {name}: method {plan.method.kind!r} takes {least} to {most} teachers, found {len(given)}"
                 )
-            self.views_of(name)
+            refuse_conflicts(plan, self.views_of(name), f"arm {name}")
             if arm.student.get("selection", {}).get("fraction", 1.0) != 1.0:
                 raise ValueError(f"arm {name}: training fractions belong into `fractions` of the study")
             self._check_references(name)
