@@ -16,7 +16,7 @@ methods that read one; ``over`` names those above 1.10, ``over_same_rows`` those
 taken in one process, one method after the other, and the student alone again after every one: only ratios mean
 anything. Every student tells all stages apart.
 
-Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 3] [--methods kd,vam,…]``
+Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 7] [--methods kd,vam,…]``
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=3, help="some plans need three")
+    parser.add_argument("--epochs", type=int, default=7, help="some plans need seven")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--methods", default=",".join(METHODS))
     arguments = parser.parse_args()

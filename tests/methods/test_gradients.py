@@ -18,10 +18,6 @@ from tests.methods.arrangements import ARRANGEMENTS
 from tests.methods.tiny import configuration
 
 KINDS = list(METHODS)
-SHORT = {"dil": 2, "kd_explainer": 3, "kddp": 2, "qdnn_gslr": 2}
-"""Epochs of methods whose phases share the student's; elsewhere one will do."""
-
-OWN_TEACHERS = {"defective_kd", "tf_kd_self", "dil", "self_knowledge_ls"}
 
 
 @dataclasses.dataclass
@@ -107,7 +103,7 @@ def _train(kind, prepared, taught, out):
     settings = {name: how[name] for name in ("views", "selection", "supervised") if name in how}
     if METHODS[kind].needs_teacher:
         settings["teacher"] = str(taught)
-    train = {"epochs": SHORT.get(kind, 1), "learning_rate": 1e-3}
+    train = {"epochs": how.get("least_epochs", 1), "learning_rate": 1e-3}
     config = configuration(
         prepared, {"kind": kind, **how.get("method", {})}, backbone=how.get("student", "tiny"), train=train, **settings
     )
@@ -165,5 +161,5 @@ def test_they_never_reach_a_teacher(first_steps, kind):
     for one in seen:
         assert one.signal_is_detached, one.phase
         assert not [name for name, trained, changed in one.taught if trained or changed], one.phase
-    taught_by_networks = METHODS[kind].needs_teacher or kind in OWN_TEACHERS
+    taught_by_networks = METHODS[kind].needs_teacher or ARRANGEMENTS.get(kind, {}).get("own_teachers", False)
     assert any(one.taught for one in seen) == taught_by_networks

@@ -18,8 +18,7 @@ from tests.training.test_objective import K
 
 ALONE = [kind for kind, spec in METHODS.items() if spec.teachers[1] == 0]
 TAUGHT = [kind for kind, spec in METHODS.items() if spec.needs_teacher]
-STRUCTURAL = {"kd_explainer": "levels", "vam": "block_size", "kddp": "l1", "qdnn_gslr": "bits"}
-STRUCTURAL |= {"graft_multi_teacher": "block_share"}
+STRUCTURAL = {kind: how["structure"] for kind, how in ARRANGEMENTS.items() if "structure" in how}
 """Methods whose student is of another structure while it learns, and a setting that makes this structure."""
 
 

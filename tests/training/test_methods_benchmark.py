@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks.methods import PAIRED, settings, summary
+import pytest
 
-OPTIONS = argparse.Namespace(epochs=3, precision="fp32")
+from benchmarks.methods import alone, settings, summary
+from fibrokd.methods import METHODS
+
+OPTIONS = argparse.Namespace(epochs=7, precision="fp32")
 
 
-def test_a_student_alone_may_be_shown_the_pairs_of_the_method_that_needs_them() -> None:
-    paired, alone, beside = settings(PAIRED, OPTIONS), settings("none", OPTIONS), settings("none", OPTIONS, paired=True)
-    assert (paired.views, paired.train) == (beside.views, beside.train)
-    assert paired.train.batch_size == 2 * alone.train.batch_size
-    assert alone.views.joint is None
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_method_is_measured_beside_the_same_network_that_learns_alone(kind: str) -> None:
+    config = settings(kind, OPTIONS)
+    by_itself, beside = alone(config, paired=False), alone(config, paired=True)
+    assert config.method.kind == kind
+    assert {one.method.kind for one in (by_itself, beside)} == {"none"}
+    assert {one.backbone for one in (config, by_itself, beside)} == {config.backbone}
+    assert (config.views, config.train) == (beside.views, beside.train)
+    assert (by_itself.views.joint, by_itself.train.batch_size) == (None, 32)
+
+
+def test_pairs_are_shown_in_batches_of_as_many_images() -> None:
+    config = settings("ccd", OPTIONS)
+    assert config.views.joint is not None
+    assert config.train.batch_size == 64
+    assert settings("reversed_kd", OPTIONS).backbone == "resnet50"
 
 
 def test_what_is_over_the_limit_is_named_by_steps_and_by_steps_of_as_many_rows() -> None:
