@@ -100,6 +100,11 @@ class CcskdConfig(MethodConfig):
 
     _taps = field_validator("taps")(known_taps)
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Taps whose maps are asked for: none where neither term that compares them has a weight."""
+        return self.taps if self.channel_weight > 0 or self.relation_weight > 0 else ()
+
 
 class Ccskd(Objective):
     """L = c_ce L_sup + c_sel L_sel + c_kd L_kd + c_cd Σ_l mean_c (g_s − g_t)² + c_rel Σ_l (dist + 2 angle).
@@ -119,13 +124,13 @@ class Ccskd(Objective):
         self.config = config
         self.supervised = supervised
         self.needs = needs_of(config)
-        self.taps = config.taps
+        self.taps = config.compared
         self.connectors = connect(student, teacher, _connector, seed)
 
     def forward(
         self, outputs: Outputs, signal: TeacherSignal | None, batch: Batch, moment: Moment
     ) -> Mapping[str, Term]:
-        """Return the five terms.
+        """Return the five terms, or three where no maps are compared.
 
         Raises:
             TrainingError: There is no teacher signal.
@@ -133,18 +138,24 @@ class Ccskd(Objective):
         c = self.config
         teacher = expect_signal(signal, c.kind)
         target = teacher.probabilities(c.kd_temperature)
-        own = {tap: self.connectors[tap](outputs.maps[tap].float()).mean((2, 3)) for tap in c.taps}
-        channel = torch.stack([(own[tap] - teacher.gaps[tap]).square().mean(1) for tap in c.taps]).sum(0)
+        own = {tap: self.connectors[tap](outputs.maps[tap].float()).mean((2, 3)) for tap in self.taps}
+        apart = [(own[tap] - teacher.gaps[tap]).square().mean(1) for tap in self.taps]
+        channel = torch.stack(apart).sum(0) if apart else None
         weights = selective_weights(c, agreement(target, batch), moment)
         scale = c.kd_temperature**2
         labels, channels = schedule(c, moment)
-        return {
+        answers = {
             "supervised": self.supervised(outputs.logits, batch, labels * c.label_weight),
             "selective": Term.mean(
                 selective_kl(outputs.logits, target, c.kd_temperature, weights, c.mode),
                 labels * c.selective_weight * scale,
             ),
             "kd": Term.mean(soft_kl(outputs.logits, target, c.kd_temperature), c.kd_weight * scale),
+        }
+        if channel is None:
+            return answers
+        return {
+            **answers,
             "channel": Term.mean(channel, channels * c.channel_weight),
             "relation": Term.relation(self._relation(own, teacher.gaps), c.relation_weight),
         }
@@ -158,7 +169,7 @@ class Ccskd(Objective):
 
 def needs_of(config: CcskdConfig) -> frozenset[str]:
     """Return what is asked of the teacher."""
-    return frozenset({LOGITS} | {GAPS + tap for tap in config.taps})
+    return frozenset({LOGITS} | {GAPS + tap for tap in config.compared})
 
 
 def schedule(config: CcskdConfig, moment: Moment) -> tuple[float, float]:
@@ -214,7 +225,7 @@ def _plan(config: CcskdConfig, shop: Workshop) -> Iterator[Phase]:
     objective = Ccskd(
         config,
         shop.supervised,
-        student_widths(student, config.taps, shop.images),
+        student_widths(student, config.compared, shop.images),
         teacher_widths(shop.teacher, needs_of(config), shop.images),
         shop.train.seed,
     )

@@ -85,3 +85,14 @@ def test_without_a_book_its_seconds_are_nought():
 def test_figures_that_lack_what_a_killed_attempt_spent_are_called_lower_bounds(cost, teacher, marked):
     row, _ = table(cost, teacher=teacher)
     assert {k for k, cell in enumerate(row.values()) if cell.startswith("≥ ")} == marked
+
+
+def test_latency_is_the_least_of_all_networks_of_a_shape_and_none_of_another():
+    def one(arm, seed, parameters, ms, backbone="tiny"):
+        facts = FACTS | {"parameters": parameters, "latency_ms": ms, "cost": WHOLE}
+        return Trial(arm, backbone, 1.0, seed, answers(0.5, seed), facts)
+
+    trials = [one("a", 0, 10, 300.0), one("a", 1, 10, 5.0), one("b", 0, 10, 4.0), one("b", 1, 8, 9.0)]
+    taught = [one("t", 0, 10, 1.0, backbone="big")]
+    found = study_document(trials, {"a": Declaration(), "b": Declaration()}, (), CONFIG, taught)
+    assert {row["arm"]: row["cost"]["latency_ms"] for row in found["rows"]} == {"a": 4.0, "b": 6.5, "teacher:t": 1.0}

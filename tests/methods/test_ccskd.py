@@ -174,6 +174,20 @@ def test_with_nothing_but_plain_responses_it_is_vanilla_distillation(student, te
     assert torch.allclose(first, second)
 
 
+def test_where_no_maps_are_compared_none_is_asked_for_and_the_answers_count_as_before(student, teacher, prepared):
+    weightless = {"channel_weight": 0.0, "relation_weight": 0.0}
+    config = CcskdConfig(**weightless)
+    assert METHOD.asks_of(config) == {"logits"}
+    assert METHOD.asks_of(CcskdConfig(channel_weight=0.0)) == METHOD.needs
+    alone = Ccskd(config, SUPERVISED, {}, {})(Outputs(student, student, {}), TeacherSignal(teacher), make_batch(), LATE)
+    whole = _objective()(_outputs(student), _signal(teacher), make_batch(), LATE)
+    assert set(alone) == {"supervised", "selective", "kd"}
+    assert all(torch.equal(value(term), value(whole[name])) for name, term in alone.items())
+    run = configuration(prepared, {"kind": "ccskd", **weightless})
+    (phase,) = METHOD.plan(config, workshop(Prepared.open(prepared), run, [online(1)]))
+    assert not list(phase.objective.parameters())
+
+
 def test_gradients_reach_maps_and_connectors_and_not_the_teacher(student, teacher):
     objective, outputs, signal = _objective().train(), _outputs(student), _signal(teacher)
     maps = {tap: features.requires_grad_() for tap, features in outputs.maps.items()}

@@ -53,6 +53,9 @@ def claims_markdown(config: ClaimsConfig, judged: Mapping[str, Judgement]) -> st
     parts = [head, *table(["claim", "of", "regime", "outcome"], outcomes), ""]
     for name, claim in config.claims.items():
         parts += _section(name, claim, judged[name])
+    if config.not_attempted:
+        parts += ["## What was not tried", ""]
+        parts += [f"* `{kind}`: {what.strip()}" for kind, what in config.not_attempted.items()] + [""]
     return "\n".join(parts)
 
 

@@ -177,6 +177,9 @@ class ClaimsConfig(Config):
     claims: Annotated[dict[str, Claim], Field(min_length=1)]
     """Name → claim."""
 
+    not_attempted: dict[str, str] = Field(default_factory=dict)
+    """Kind of a method → what is claimed of it, or asked, and was not tried, and why."""
+
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 20_000
     """Resamples of the test patients."""
 

@@ -8,12 +8,13 @@ counted less.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from fibrokd.evaluation.markdown import table
-from fibrokd.evaluation.study.pooled import Pool
+from fibrokd.evaluation.study.pooled import Pool, Trial
 
 _COLUMNS = {
     "train_seconds": "Training s",
@@ -45,11 +46,35 @@ COST_WORDS = (
 )
 
 
-def costs(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
+Shape = tuple[str, tuple[str, ...], int]
+"""Backbone, stages and number of parameters: networks that agree in them take as long as each other."""
+
+
+def quietest(trials: Iterable[Trial]) -> dict[Shape, float]:
+    """Return the least time of an image over all networks of a shape.
+
+    A single one was measured beside whatever else the machine did: the same network took from 4 to 300 ms.
+
+    Args:
+        trials: All of a study, teachers included.
+    """
+    least: dict[Shape, float] = {}
+    for trial in trials:
+        shape = _shape(trial)
+        least[shape] = min(least.get(shape, math.inf), trial.facts["latency_ms"])
+    return least
+
+
+def _shape(trial: Trial) -> Shape:
+    return trial.backbone, trial.answers.scale.names, trial.facts["parameters"]
+
+
+def costs(pool: Pool, least_ms: Mapping[Shape, float], teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
     """Return the costs of an arm.
 
     Args:
         pool: The arm.
+        least_ms: Latency of every shape, see :func:`quietest`.
         teachers: Its teachers; None for one that has no result.
 
     Returns:
@@ -66,7 +91,7 @@ def costs(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
     return {
         "parameters": round(median(f["parameters"] for f in facts)),
         "deployed_bytes": round(median(f["deployed_bytes"] for f in facts)),
-        "latency_ms": median(f["latency_ms"] for f in facts),
+        "latency_ms": median(least_ms[_shape(trial)] for trial in pool.trials),
         **{name: _median_if_known([one[name] for one in found]) for name in found[0]},
         "cpu_seconds": _median_of_known([f["cost"].get("cpu_seconds") for f in facts]),
         "book_teacher_forwards": max(one["book_teacher_forwards"] for one in found),

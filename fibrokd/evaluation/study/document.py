@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study.costs import costs
+from fibrokd.evaluation.study.costs import Shape, costs, quietest
 from fibrokd.evaluation.study.families import Declaration, comparisons, spreads_of, teachers_against_none
 from fibrokd.evaluation.study.pooled import Pool, Trial, pools, summary
 
@@ -36,10 +36,10 @@ def study_document(
     """
     pooled = pools(trials, config)
     taught = {(arm, fraction): pool for (arm, _, fraction), pool in pools(teachers, config).items()}
-    order = list(arms)
+    order, least_ms = list(arms), quietest([*trials, *teachers])
     rows = [
         {
-            **_row(pooled[key], [taught.get((name, key[2])) for name in arms[key[0]].teachers]),
+            **_row(pooled[key], least_ms, [taught.get((name, key[2])) for name in arms[key[0]].teachers]),
             "note": arms[key[0]].note,
             "control": arms[key[0]].control,
             "teachers": list(arms[key[0]].teachers),
@@ -47,7 +47,7 @@ def study_document(
         for key in sorted(pooled, key=lambda key: (key[1], -key[2], order.index(key[0])))
     ]
     rows += [
-        {**_row(pool), "arm": TEACHER + pool.trials[0].arm, "note": "", "control": False, "teachers": []}
+        {**_row(pool, least_ms), "arm": TEACHER + pool.trials[0].arm, "note": "", "control": False, "teachers": []}
         for pool in taught.values()
     ]
     compared = comparisons(pooled, arms, references)
@@ -66,7 +66,7 @@ def study_document(
     }
 
 
-def _row(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
+def _row(pool: Pool, least_ms: Mapping[Shape, float], teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
     first = pool.trials[0]
     return {
         "arm": first.arm,
@@ -79,7 +79,7 @@ def _row(pool: Pool, teachers: Sequence[Pool | None] = ()) -> dict[str, Any]:
         "images_by_stage": np.bincount(first.answers.truth, minlength=len(pool.stages)).tolist(),
         "clusters": pool.clusters,
         "metrics": summary(pool),
-        "cost": costs(pool, teachers),
+        "cost": costs(pool, least_ms, teachers),
     }
 
 

@@ -41,8 +41,9 @@ possible values; for a network that is nearly calibrated they still begin a litt
 nearly calibrated, that noise hides a part of their difference: brackets of differences are wider by it, and the value
 itself is too near to 0. They are not tested.
 
-ms is the time of one image on the machine that trained the network, whatever else that machine did: networks that are
-built alike show how little it tells."""
+MB counts four bytes per parameter, and of quantised weights their bits. ms is the least time of one image in PyTorch
+among all networks of the study that are built alike (backbone, stages, number of parameters): a single one was
+measured right after its training, beside whatever else the machine did. Shapes of few networks may still show that."""
 
 
 def preamble(document: Mapping[str, Any]) -> str:
