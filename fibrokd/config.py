@@ -26,6 +26,21 @@ class Config(BaseModel):
     one_only: ClassVar[str] = ""
     """Of classes that are told apart by ``kind``: why two of them cannot be combined."""
 
+    @classmethod
+    def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return plain data with what follows from what it says; before it is validated, by the rules of JSON.
+
+        In place of validators that run "before": what these let through is validated as Python, where a list is no
+        tuple.
+
+        Args:
+            data: Of a file, whole.
+
+        Raises:
+            ConfigError: What it says contradicts itself.
+        """
+        return data
+
     def as_json(self) -> dict[str, Any]:
         """Return the resolved configuration as plain JSON data, for records and digests."""
         data: dict[str, Any] = self.model_dump(mode="json")
@@ -86,7 +101,7 @@ def parse_config(data: Mapping[str, Any], kind: type[C], source: str = "configur
         ConfigError: Lists every wrong key and value.
     """
     try:
-        return kind.model_validate_json(json.dumps(data, default=str))
+        return kind.model_validate_json(json.dumps(kind.completed(data), default=str))
     except ValidationError as error:
         lines = [_problem(item, kind) for item in error.errors(include_url=False)]
         raise ConfigError(
@@ -146,20 +161,25 @@ def _problem(item: Any, kind: type[Config]) -> str:
     if item["type"] == "extra_forbidden":
         *place, key = item["loc"]
         return f"{where}: unknown key, {_of_another_kind(kind, place, key)}{_nearest(key, _known_keys(kind, place))}"
-    if isinstance(item["input"], list):
-        why = next((f" ({config.one_only})" for config in _configs_at(kind, item["loc"]) if config.one_only), "")
-        return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}, found a list of {len(item['input'])}{why}"
     found = "" if item["type"] == "missing" else f" (found {item['input']!r})"
-    return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}{found[:120]}"
+    why = _one_of_a_kind(kind, item["loc"]) if isinstance(item["input"], list) else ""
+    return f"{where}: {item['msg'][:1].lower()}{item['msg'][1:]}{found[:120]}{why}"
 
 
 def _of_another_kind(kind: type[Config], place: Sequence[str | int], key: str) -> str:
-    """Say which other kinds at that place have this key, and why they are not combined; empty where none has."""
-    mine = _configs_at(kind, place)
-    owners = [config for config in _configs_at(kind, place[:-1]) if config not in mine and key in config.model_fields]
-    names = [str(tag) for config in owners for tag in get_args(config.model_fields["kind"].annotation)]
+    """Say which other kinds have this key, and why kinds are not combined; empty where ``place`` is none of a kind."""
+    if not place or not all(_has_tag(config, str(place[-1])) for config in _configs_at(kind, place)):
+        return ""
+    owners = [config for config in _configs_at(kind, place[:-1]) if _kinds_of(config) and key in config.model_fields]
+    names = [tag for config in owners for tag in _kinds_of(config)]
     why = f" ({owners[0].one_only})" if owners and owners[0].one_only else ""
     return f"a setting of kind {' and '.join(names)}, and kinds are not combined{why}; " if names else ""
+
+
+def _one_of_a_kind(kind: type[Config], place: Sequence[str | int]) -> str:
+    """Say why there is one, where several were given in a list; empty where a list may stand or is another mistake."""
+    under = [found for config in _configs_at(kind, place[:-1]) for found in _configs_under(config, str(place[-1]))]
+    return next((f"; {config.one_only}" for config in under if config.one_only), "")
 
 
 def _nearest(key: str, known: Sequence[str]) -> str:
@@ -192,7 +212,7 @@ def _configs_at(kind: type[Config], place: Sequence[str | int]) -> list[type[Con
     here = [kind]
     for part in place:
         deeper = [found for config in here for found in _configs_under(config, str(part))]
-        tagged = [config for config in here if "kind" in config.model_fields and _has_tag(config, str(part))]
+        tagged = [config for config in here if _has_tag(config, str(part))]
         here = deeper or tagged or here  # keys of a mapping and places in a list lead nowhere else
     return here
 
@@ -208,8 +228,13 @@ def _configs_in(annotation: Any) -> list[type[Config]]:
     return [found for part in get_args(annotation) for found in _configs_in(part)]
 
 
+def _kinds_of(config: type[Config]) -> tuple[str, ...]:
+    """What ``kind`` may be in a class that has one."""
+    return get_args(config.model_fields["kind"].annotation) if "kind" in config.model_fields else ()
+
+
 def _has_tag(config: type[Config], tag: str) -> bool:
-    return tag in get_args(config.model_fields["kind"].annotation)
+    return tag in _kinds_of(config)
 
 
 def _one_line(error: Exception) -> str:

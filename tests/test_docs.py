@@ -103,6 +103,13 @@ def _register():
     return load_config(ROOT / "configs" / "study" / "claims.yaml", ClaimsConfig)
 
 
+def test_what_was_not_tried_is_of_methods_that_exist_and_on_the_page_of_claims():
+    page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
+    for kind, what in _register().not_attempted.items():
+        assert kind in METHODS
+        assert f"* `{kind}`: {what.strip()}" in page
+
+
 def test_every_registered_claim_is_on_the_page_of_claims():
     page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     for name, claim in _register().claims.items():

@@ -116,7 +116,10 @@ class GraftConfig(MethodConfig):
     @model_validator(mode="after")
     def _something_is_left_for_the_whole_student(self) -> GraftConfig:
         if self.shares[-1] <= 0:
-            raise ValueError("expected 4 · block_share + 2 · net_share below 1: the rest trains the whole student")
+            raise ValueError(
+                "expected 4 · block_share + 2 · net_share below 1, since the rest trains the whole student, found "
+                f"{1 - self.shares[-1]:g}; lower one of them"
+            )
         return self
 
     @property

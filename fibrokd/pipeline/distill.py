@@ -179,14 +179,17 @@ def _check_source(spec: MethodSpec, config: DistillConfig, books: tuple[Path, ..
     least, most = spec.teachers
     found = len(books) + len(teachers)
     if not least <= found <= most or (books and teachers):
-        wanted = f"{least} to {most}" if least != most else ("exactly one" if most == 1 else most or "no")
-        why = "" if most else ": whatever teaches there is made, and changes, while it learns"
+        if not most:
+            raise ConfigError(
+                f"Method '{spec.kind}' takes neither `book` nor `teacher`, found {len(books)} book(s) and "
+                f"{len(teachers)} teacher(s): it learns without a teacher that is given.",
+                "Leave both out, or choose another method.",
+            )
+        wanted = f"{least} to {most}" if least != most else ("exactly one" if most == 1 else most)
         raise ConfigError(
             f"Method '{spec.kind}' needs {wanted} of `book` and `teacher`, found {len(books)} book(s) and "
-            f"{len(teachers)} teacher(s){why}.",
-            "Give folders of books, or of networks that answer online, or choose another method."
-            if most
-            else "Leave both out, or choose another method.",
+            f"{len(teachers)} teacher(s).",
+            "Give folders of books, or of networks that answer online, or choose another method.",
         )
     if books and not spec.takes_book(config.method):
         raise ConfigError(

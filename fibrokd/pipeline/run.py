@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.errors import ConfigError
 from fibrokd.evaluation.summary import summary_table
 from fibrokd.files import read_json
 from fibrokd.methods import METHODS
@@ -58,7 +60,7 @@ class RunConfig(PrepareConfig):
     """Book of the teacher's answers."""
     minimum_balanced_accuracy: float | None = None
     """Refuse to distil from a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
-    students: dict[StudentName, StudentPlan]
+    students: dict[str, StudentPlan]
     """Name of the student's folder, ``student_`` and then a-z, 0-9 or _ → plan; ``method: {kind: none}``
     makes a control without a teacher."""
     assess: AssessPlan = AssessPlan()
@@ -66,21 +68,20 @@ class RunConfig(PrepareConfig):
     release: ReleasePlan = ReleasePlan()
     """What is released."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _data_of_the_phantom(cls, values: Any) -> Any:
+    def completed(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
         """A phantom is its own data; its folder is known only when the run starts."""
-        if isinstance(values, dict) and values.get("phantom") is not None:
-            if values.get("data") is not None:
-                raise ValueError("give either `phantom` or `data`, not both")
-            return {**values, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv"}}
-        return values
+        if data.get("phantom") is None:
+            return data
+        if data.get("data") is not None:
+            raise ConfigError("Expected either `phantom` or `data`, found both.", "Leave one of them out.")
+        return {**data, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv"}}
 
-    @field_validator("students", mode="before")
+    @field_validator("students")
     @classmethod
-    def _students_are_named_so(cls, values: Any) -> Any:
+    def _students_are_named_so(cls, values: dict[str, StudentPlan]) -> dict[str, StudentPlan]:
         """Their folders lie beside ``teacher`` and ``book``, and are told from them by their names."""
-        wrong = [] if not isinstance(values, dict) else [name for name in values if not _STUDENT.fullmatch(str(name))]
+        wrong = [name for name in values if not _STUDENT.fullmatch(name)]
         if wrong:
             raise ValueError(
                 f"names of students are student_ and then a-z, 0-9 or _, such as student_kd; rename "

@@ -21,9 +21,6 @@ from torch import Tensor
 TINY = 1e-6
 """Added to squared lengths: a row or column of zeros stays zero, and its gradient finite."""
 
-LEAST = 1e-3
-"""Rows and columns shorter than this share of their map's mean count by their values, no longer by their direction."""
-
 
 def flatten(features: Float[Tensor, "B C H W"], side: int) -> Float[Tensor, "B C N"]:
     """Return a map as a matrix, averaged down to at most ``side`` positions a side.
@@ -87,6 +84,4 @@ def _unit(x: Float[Tensor, "B C N"], dim: int) -> Float[Tensor, "B C N"]:
 
 
 def _length(x: Float[Tensor, "B C N"], dims: tuple[int, ...]) -> Tensor:
-    length = (x.square().sum(dims, keepdim=True) + TINY**2).sqrt()
-    # The direction of what is nearly empty beside the rest of its map means nothing, and its gradient would drown all.
-    return length.maximum(LEAST * length.detach().mean((1, 2), keepdim=True))
+    return (x.square().sum(dims, keepdim=True) + TINY**2).sqrt()

@@ -13,7 +13,7 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ConfigError
 from fibrokd.methods.book_kd import METHOD, BookKdConfig, LearnFromBook, combine, corrected, page_weights
 from fibrokd.methods.kd import KdConfig, VanillaKd
-from fibrokd.pipeline import distill, teach, write_book
+from fibrokd.pipeline import teach, write_book
 from fibrokd.training.book import Book, BookConfig
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
@@ -218,6 +218,15 @@ def test_teachers_and_weights_must_be_as_many_and_books_must_repeat_alike():
         combine(BookKdConfig(), unlike)
 
 
+def test_where_pages_are_weighed_all_epochs_are_trained(prepared):
+    def least(**method):
+        config = configuration(prepared, {"kind": "book_kd", **method}, train={"epochs": 9, "early_stopping": 2})
+        return next(METHOD.plan(config.method, workshop(Prepared.open(prepared), config, [online(0)]))).train.min_epochs
+
+    assert least() == 9
+    assert least(entropy_weights=False) == 0
+
+
 def test_smoothing_is_part_of_the_method(prepared):
     config = configuration(prepared, {"kind": "book_kd"}, supervised={"label_smoothing": 0.0})
     with pytest.raises(ConfigError, match="label_smoothing"):
@@ -236,4 +245,3 @@ def test_nonsense_is_refused(nonsense, prepared):
 
 def test_the_shipped_configuration_is_the_default():
     assert shipped("book_kd").method == BookKdConfig()
-    assert distill.StudentPlan.model_validate(shipped("book_kd").model_dump()).method == BookKdConfig()

@@ -229,6 +229,13 @@ def test_early_stopping_waits_until_labels_have_been_seen(prepared):
         assert phase.train.epochs == 10
 
 
+@pytest.mark.parametrize(("enter", "blind"), [(0.3, 3), (0.0, 0)])
+def test_the_learning_rate_does_not_fall_for_epochs_without_labels(prepared, enter, blind):
+    config = configuration(prepared, {"kind": "ccskd", "labels_enter": enter}, train={"epochs": 10})
+    (phase,) = METHOD.plan(config.method, workshop(Prepared.open(prepared), config, [online(1)]))
+    assert phase.blind_epochs == blind
+
+
 def test_without_a_teacher_it_says_what_is_missing(student):
     with pytest.raises(TrainingError, match="Expected a teacher"):
         _objective()(_outputs(student), None, make_batch(), LATE)

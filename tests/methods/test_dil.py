@@ -66,6 +66,12 @@ def _same(first, second):
     return all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def test_every_network_has_a_precision_of_its_own(prepared, tmp_path):
+    config = configuration(prepared, {"kind": "dil", "assistants": ["tiny"], "rounds": 1}, train={"epochs": 2})
+    distill.run(config, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run").glob("runtime*.json")} == {"runtime.json", "runtime_1.json"}
+
+
 def test_phases_alternate_and_only_their_own_network_changes_batch_norm_included(watched):
     assert [(name, epochs, changed) for name, epochs, changed, _ in watched] == [
         ("init_0", 1, {0}),

@@ -197,6 +197,9 @@ def test_a_moving_average_and_a_budget_of_one_epoch_are_refused(tmp_path):
         check({}, average_decay=0.9)
     with pytest.raises(ConfigError, match="at least 2 epochs"):
         check({}, epochs=1)
+    with pytest.raises(ConfigError, match="an epoch after which method 'kddp' cuts, found none in the 1"):
+        check({}, epochs=2)
+    check({"every": 1}, epochs=2)
 
 
 def test_several_processes_are_refused(prepared, monkeypatch):

@@ -243,6 +243,16 @@ def test_a_budget_without_room_for_both_phases_is_refused():
         METHOD.check(QdnnGslrConfig(), SimpleNamespace(train=SimpleNamespace(epochs=1)))
 
 
+def test_a_share_that_could_not_change_is_refused():
+    def check(epochs, **method):
+        METHOD.check(QdnnGslrConfig(**method), SimpleNamespace(train=SimpleNamespace(epochs=epochs)))
+
+    with pytest.raises(ConfigError, match=r"two epochs with quantised weights .* found 1 of 3"):
+        check(3)
+    check(4)
+    check(3, fixed_share=0.5)
+
+
 # ------------------------------------------------------------------ runs
 def test_early_stopping_cannot_cut_the_schedule_short(prepared, taught, monkeypatch, tmp_path):
     monkeypatch.setattr(loop.Trainer, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})

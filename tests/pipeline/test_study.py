@@ -60,6 +60,8 @@ def test_every_cell_leaves_figures_and_answers_and_nothing_large(done):
     assert facts["cost"]["online_teacher_forwards"] == 0
     assert set(facts["inputs"]) == {"prepared", "book"}
     assert {"threads", "versions", "commit", "processor"} == facts["machine"].keys()
+    assert [line["epoch"] for line in facts["history"]] == list(range(1, len(facts["history"]) + 1))
+    assert {"phase", "train_loss", "terms", "val_macro_f1"} <= set(facts["history"][0])
     assert facts["machine"]["commit"] == read_json(done / "results" / "teacher_teacher-f1.json")["machine"]["commit"]
 
 

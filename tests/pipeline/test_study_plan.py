@@ -11,6 +11,7 @@ from fibrokd.pipeline.compare_views import CompareViewsConfig
 from fibrokd.pipeline.study.grid import cells, configuration_digest
 from fibrokd.pipeline.study.plan import StudyConfig
 from fibrokd.training.grafting import BLOCKS
+from fibrokd.training.mixture import split_epochs
 from tests.pipeline.test_study import settings
 
 STUDIES = Path("configs/study")
@@ -136,7 +137,7 @@ def test_every_study_asks_a_question_of_its_own():
 
 def test_what_arms_of_the_medium_study_are_compared_with_is_declared():
     arms = load_config(STUDIES / "medium.yaml", StudyConfig).declarations()
-    assert arms["ordinal_kd"].against == ("kd", "kd_heavier")
+    assert arms["ordinal_kd"].against == ("none", "kd", "kd_heavier")
     assert arms["ordinal_kd"].endpoints == ("quadratic_kappa", "mean_absolute_stage_error")
     assert arms["reversed_kd"].against == ("none_resnet50",)
     assert arms["class_specialised"].against == ("none_f3_f4",)
@@ -185,16 +186,17 @@ def test_arms_of_a_regime_are_compared_with_their_own_control(regime, tested, co
             assert arm.control
 
 
-def test_few_shots_give_every_block_two_hundred_steps_and_kd_as_many_in_all():
+def test_few_shots_give_kd_and_grafting_as_many_steps_in_all_and_each_of_its_phases_enough():
     config = load_config(STUDIES / "regimes" / "few_shots.yaml", StudyConfig)
-    for shots in (1, 5, 20, 50):
+    for shots in (1, 5, 10, 20, 50):
         graft, kd = config.plan(f"graft_{shots}"), config.plan(f"kd_{shots}")
         assert graft.train == kd.train
         steps = math.ceil(5 * shots / graft.train.batch_size)
-        method = graft.method
-        blocks, nets = (round(share * graft.train.epochs) for share in (method.block_share, method.net_share))
-        assert blocks * steps >= 200
-        assert abs(BLOCKS * blocks + (BLOCKS - 1) * nets - kd.train.epochs) <= BLOCKS
+        assert 1600 <= steps * kd.train.epochs <= 1800
+        phases = [steps * epochs for epochs in split_epochs(graft.train.epochs, graft.method.shares)]
+        assert min(phases[:BLOCKS]) >= 128
+        assert min(phases[BLOCKS:-1]) >= 256
+        assert phases[-1] >= 530
 
 
 def test_students_of_the_views_regime_see_what_the_teacher_is_asked_about():
@@ -203,3 +205,10 @@ def test_students_of_the_views_regime_see_what_the_teacher_is_asked_about():
     views = {name.removeprefix("kd_"): study.views_of(name) for name in study.arms}
     assert views == dict(spread.policies)
     assert all(policy.joint is None for policy in views.values())
+
+
+def test_an_arm_that_cannot_be_trained_on_one_of_its_backbones_is_refused_when_the_study_is_read(tmp_path):
+    wide = {"student": {"method": {"kind": "vam", "block_size": 128}}}
+    with pytest.raises(ConfigError, match=r"arm vam: .*tiny"):
+        settings(tmp_path, arms={"vam": wide})
+    assert settings(tmp_path, arms={"vam": wide | {"backbones": ["resnet50"]}}).backbones_of("vam") == ("resnet50",)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fibrokd.errors import ConfigError
+from fibrokd.training import grafting
 from fibrokd.training.grafting import BLOCKS, Grafted, check_foldable, cut
 from fibrokd.training.networks import BACKBONES, StagingNetwork, build
 from fibrokd.training.parameters import Partition
@@ -124,6 +125,15 @@ def test_a_student_that_cannot_absorb_adapters_is_refused(host):
     grafted.student = student
     with pytest.raises(ConfigError, match="identity skip"):
         grafted.folded()
+
+
+def test_a_fold_that_leaves_a_branch_out_is_noticed_before_anything_is_trained(host, monkeypatch):
+    student = build("resnet18", 5, False, None, 0)  # its branches end in batch norms of zeros
+    grafted, readers = Grafted(host, student, 0), grafting._readers
+    check_foldable(grafted)
+    monkeypatch.setattr(grafting, "_readers", lambda *arguments: readers(*arguments)[1:])  # the shortcut alone
+    with pytest.raises(ConfigError, match="adapters could not be removed"):
+        check_foldable(grafted)
 
 
 def test_a_network_whose_parts_do_not_follow_one_another_is_refused():

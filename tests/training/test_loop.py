@@ -206,6 +206,15 @@ def test_plateaus_lower_the_learning_rate(prepared, tmp_path, monkeypatch):
     assert rates == [3e-3, 3e-3, 1.5e-3, 0.75e-3]
 
 
+def test_a_plateau_does_not_count_the_epochs_in_which_validation_says_nothing(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop.Trainer, "validate", lambda self: {"val_macro_f1": 0.5, "val_balanced_accuracy": 0.5})
+    task = dataclasses.replace(make_task(prepared), blind_epochs=2)
+    config = make_config(schedule=PlateauConfig(patience=0, factor=0.5), epochs=5)
+    progress, _ = fit(task, config, tmp_path)
+    rates = [line["learning_rate"] / config.learning_rate for line in progress.history]
+    assert rates == pytest.approx([1, 1, 1, 1, 0.5])
+
+
 def test_a_frozen_teacher_is_bit_identical_after_an_epoch(prepared, tmp_path):
     network = build("tiny", 5, False, None, 5)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -83,7 +83,9 @@ class StudyConfig(Config):
                 raise ValueError(
                     f"arm {name}: method {plan.method.kind!r} takes {least} to {most} teachers, found {len(given)}"
                 )
-            refuse_conflicts(plan, self.views_of(name), f"arm {name}")
+            for backbone in self.backbones_of(name):
+                student = plan.model_copy(update={"backbone": backbone})
+                refuse_conflicts(student, self.views_of(name), f"arm {name}")
             if arm.student.get("selection", {}).get("fraction", 1.0) != 1.0:
                 raise ValueError(f"arm {name}: training fractions belong into `fractions` of the study")
             self._check_references(name)
