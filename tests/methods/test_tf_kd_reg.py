@@ -115,7 +115,7 @@ def test_a_teacher_that_knows_nothing_is_uniform_at_every_temperature(mode, kd_t
 def test_a_teacher_that_is_certain_is_cross_entropy(logits):
     batch = make_batch(mixed=False)
     config = TfKdRegConfig(mode="logprob", kd_temperature=1.0, confidence=1 - 1e-7, alpha=0.7)
-    assert torch.allclose(_loss(config, logits, batch), value(_supervised()(logits, batch)), atol=1e-5)
+    assert torch.allclose(_loss(config, logits, batch), value(_supervised()(logits, batch)).double(), atol=1e-5)
 
 
 def test_under_mixup_the_target_is_the_mixture_of_two_virtual_teachers(logits):
