@@ -84,9 +84,11 @@ def test_the_configurations_of_single_steps_lead_from_one_to_the_next():
 def test_every_arm_that_a_claim_names_is_one_of_a_study():
     register = load_config(ROOT / "study" / "claims.yaml", ClaimsConfig)
     studies = {path.stem: path for path in (ROOT / "study").rglob("*.yaml")}
+    wanted = {arm.study for claim in register.claims.values() for arm in claim.arms}
+    loaded = {name: load_config(studies[name], StudyConfig) for name in wanted}
     for claim in register.claims.values():
         for arm in claim.arms:
-            study = load_config(studies[arm.study], StudyConfig)
+            study = loaded[arm.study]
             teacher = arm.arm.removeprefix("teacher:")
             assert arm.arm in study.arms or (teacher != arm.arm and teacher in study.teachers), arm
             assert arm.fraction in study.fractions, arm

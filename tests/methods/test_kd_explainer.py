@@ -339,6 +339,7 @@ def test_a_run_cut_anywhere_ends_with_the_same_tree(prepared, taught, tmp_path):
     assert float(trained.temperature) == pytest.approx(1 / 30)
 
 
+@pytest.mark.slow
 def test_a_run_cut_within_its_warm_up_ends_with_the_same_tree(prepared, taught, tmp_path):
     config = configuration(prepared, {**SMALL, "warm_up": 0.6, "hard": 0.2}, teacher=str(taught), train={"epochs": 5})
     folder = check_exact_resume(config, tmp_path, cuts=(1, 1, 1))
