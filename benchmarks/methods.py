@@ -11,12 +11,14 @@ where one will do and else from a live ResNet-50, and every training step is tim
 there it is the step ÷ that of a student that learns alone from the same 64 rows. The student is the one of the
 method's own configuration: a MobileNetV3-Small, but for ``reversed_kd``.
 
-``ratio`` is the largest ``step`` among methods that read nothing but logits, from a book; ``ratio_books`` that of all
-methods that read one; ``over`` names those above 1.10, ``over_same_rows`` those whose ``same_rows`` is. Timings are
-taken in one process, one method after the other, and the student alone again after every one: only ratios mean
-anything. Every student tells all stages apart.
+Timings are taken in one process, one method after the other, and the student alone again after every one: only ratios
+mean anything. A single pair of runs is off by a tenth on a machine that others share, so every ratio is the median of
+``--rounds`` pairs, and ``least_most`` the lowest and highest ``step`` among them. Every student tells all stages apart.
 
-Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 7] [--methods kd,vam,…]``
+``ratio`` is the largest ``step`` among methods that read nothing but logits, from a book; ``ratio_books`` that of all
+methods that read one; ``over`` names those above 1.10, ``over_same_rows`` those whose ``same_rows`` is.
+
+Run: ``python -m benchmarks.methods [--side 224] [--images 128] [--epochs 7] [--rounds 3] [--methods books|kd,vam,…]``
 """
 
 from __future__ import annotations
@@ -161,6 +163,18 @@ def measure(config: DistillConfig, arguments: argparse.Namespace, teacher: LiveT
     return Clock(statistics.median(own), sum(step.seconds for step in taken))
 
 
+def one_round(config: DistillConfig, arguments: argparse.Namespace, teacher: LiveTeacher) -> dict[str, float]:
+    """Carry out a method and, right after it, the same student alone; return ``step``, ``same_rows`` and ``plan``."""
+    clock, by_itself = (measure(one, arguments, teacher) for one in (config, alone(config, paired=False)))
+    two_views = config.views.joint is not None
+    beside = measure(alone(config, paired=True), arguments, teacher) if two_views else by_itself
+    return {
+        "step": clock.step / by_itself.step,
+        "same_rows": clock.step / beside.step,
+        "plan": clock.plan / by_itself.plan,
+    }
+
+
 def _sources(spec: MethodSpec, images: TrainingImages, teacher: LiveTeacher, epochs: int) -> list[TeacherSource]:
     least = spec.teachers[0]
     return [_book(spec, images, teacher, epochs) if spec.cacheable else teacher] * least
@@ -182,22 +196,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=7, help="some plans need seven")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--rounds", type=int, default=3, help="pairs of runs of which the median is taken")
+    parser.add_argument("--methods", default=",".join(METHODS), help="names, or `books`: those that read a book")
     arguments = parser.parse_args()
-    plans = {kind: settings(kind, arguments) for kind in arguments.methods.split(",")}  # before any is timed
+    kinds = [kind for kind in METHODS if METHODS[kind].cacheable]
+    kinds = kinds if arguments.methods == "books" else arguments.methods.split(",")
+    plans = {kind: settings(kind, arguments) for kind in kinds}  # before any is timed
     teacher = LiveTeacher(
         build("resnet50", STAGES, False, None, 0), Runtime(arguments.precision, "channels_last"), torch.device("cpu")
     )
     measure(settings("none", arguments), arguments, teacher)  # warm-up
     found: dict[str, Any] = {}
     for kind, config in plans.items():
-        clock, by_itself = (measure(one, arguments, teacher) for one in (config, alone(config, paired=False)))
-        two_views = config.views.joint is not None
-        beside = measure(alone(config, paired=True), arguments, teacher) if two_views else by_itself
+        rounds = [one_round(config, arguments, teacher) for _ in range(arguments.rounds)]
         found[kind] = {
-            "step": round(clock.step / by_itself.step, 3),
-            "same_rows": round(clock.step / beside.step, 3),
-            "plan": round(clock.plan / by_itself.plan, 2),
+            **{name: round(statistics.median(each[name] for each in rounds), 3) for name in rounds[0]},
+            "least_most": [round(pick(each["step"] for each in rounds), 3) for pick in (min, max)],
             "from_book": METHODS[kind].cacheable,
             "logits_alone": METHODS[kind].cacheable and METHODS[kind].needs == LOGITS_ONLY,
         }

@@ -1,4 +1,4 @@
-"""metrics.json: every metric of every network and split with its interval, and the paired comparisons.
+"""metrics.json: every metric of every network and split with its interval, its clinical end points, paired comparisons.
 
 The shape is published in metrics.schema.json beside this file. The document depends on the predictions, the costs and
 the bootstrap configuration only; wall times and hosts have no place in it.
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
 from fibrokd.evaluation.intervals import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,
     BootstrapConfig,
-    Interval,
+    as_json,
     bootstrap,
     metric_interval,
     paired_difference,
@@ -27,7 +28,7 @@ from fibrokd.evaluation.overlap import LEARNED_FROM, AtLevel, Portion, at_levels
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.tables import confusion_counts
 
-FORMAT = 1
+FORMAT = 2
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
@@ -58,11 +59,14 @@ def metrics_document(
     """
     _check(predictions, costs)
     samples = [bootstrap(part, config) for part in predictions]
+    fixed_on = {part.network: part for part in predictions if part.split == FIXED_ON}
     networks: dict[str, Any] = {}
     for sample in samples:
         name = sample.predictions.network
         entry = networks.setdefault(name, {"parameters": int(costs[name]["parameters"])})
-        entry[sample.predictions.split] = _split(sample) | _inflation(sample, tied or {})
+        split = sample.predictions.split
+        found = end_points(sample.predictions, fixed_on.get(name), config)
+        entry[split] = _split(sample) | found | _inflation(sample, tied or {})
     return {
         "format": FORMAT,
         "scale": list(predictions[0].scale.names),
@@ -166,18 +170,3 @@ def _comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:
         for earlier, later in pairs
         for name in HEADLINE
     ]
-
-
-def as_json(interval: Interval) -> dict[str, Any]:
-    """Return ``{"value", "low", "high", "clusters"}``, with ``"note"`` where there is one."""
-    bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
-    data: dict[str, Any] = {name: _rounded(bound) for name, bound in bounds.items()}
-    data["clusters"] = interval.clusters
-    if interval.note:
-        data["note"] = interval.note
-    return data
-
-
-def _rounded(bound: float | None) -> float | None:
-    # Twelve digits: the order in which a machine's BLAS adds must not decide the bytes of metrics.json.
-    return None if bound is None else float(f"{bound:.12g}")

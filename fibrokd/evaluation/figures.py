@@ -1,4 +1,4 @@
-"""Pictures of the report as data URIs: learning curves as SVG, ultrasound frames as PNG.
+"""Pictures of the report as data URIs: line charts as SVG, ultrasound frames as PNG.
 
 Deterministic: fixed SVG ids, no dates, no version text. Every picture comes with words; numbers go into tables.
 
@@ -31,6 +31,7 @@ _LINES = (
     ("#8A3F73", ":", "D"),
     ("#444444", (0, (5, 1, 1, 1, 1, 1)), "v"),
 )
+_CHANCE = "#4a5665"
 _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "fibrokd",
     "svg.fonttype": "none",  # text stays text: small, sharp, and in the reader's own font
@@ -55,17 +56,66 @@ def curves_uri(curves: Mapping[str, Curve], label: str) -> str:
         label: Label of the vertical axis.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.4, 3.2), layout="constrained")
-        axes = figure.subplots()
-        for rank, (title, (epochs, values)) in enumerate(curves.items()):
-            colour, dash, marker = _LINES[rank % len(_LINES)]
-            every = max(1, len(epochs) // 8)
-            axes.plot(
-                epochs, values, color=colour, linestyle=dash, marker=marker, markevery=every, markersize=4, label=title
-            )
-        _label(axes, label)
-        figure.legend(loc="outside lower center", ncols=1, fontsize=9)
-        return "data:image/svg+xml;base64," + base64.b64encode(_svg(figure).encode()).decode()
+        figure, axes = _chart("Epoch", label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return _drawn(figure, axes, curves)
+
+
+def roc_uri(curves: Mapping[str, Curve]) -> str:
+    """Return receiver operating characteristics as a data URI, with the diagonal of chance.
+
+    Args:
+        curves: Title of the line → (1 − specificity, sensitivity), ascending.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _chart("1 − specificity", "Sensitivity")
+        axes.plot([0, 1], [0, 1], color=_CHANCE, linewidth=0.8, linestyle=":", label="chance")
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        return _drawn(figure, axes, curves, drawstyle="steps-post")
+
+
+def benefit_uri(curves: Mapping[str, Curve], of_all: Curve) -> str:
+    """Return decision curves as a data URI, beside acting on all images and on none.
+
+    Args:
+        curves: Title of the line → (probabilities at which one would act, net benefits).
+        of_all: The same of acting on every image; where it is far below zero it is cut off.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _chart("Probability at which one would act", "Net benefit")
+        axes.axhline(0, color=_CHANCE, linewidth=0.8, label="act on none")
+        axes.plot(*of_all, color=_CHANCE, linewidth=0.8, linestyle=":", label="act on all")
+        top = max(max(values) for _, values in (*curves.values(), of_all))
+        axes.set(xlim=(0, 1), ylim=(-0.25 * max(top, 0.1), 1.1 * max(top, 0.1)))
+        return _drawn(figure, axes, curves)
+
+
+def _chart(across: str, up: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.4, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _drawn(figure: Figure, axes: Axes, curves: Mapping[str, Curve], drawstyle: str = "default") -> str:
+    for rank, (title, (across, values)) in enumerate(curves.items()):
+        colour, dash, marker = _LINES[rank % len(_LINES)]
+        every = max(1, len(across) // 8)
+        axes.plot(
+            across,
+            values,
+            color=colour,
+            linestyle=dash,
+            marker=marker,
+            markevery=every,
+            markersize=4,
+            label=title,
+            drawstyle=drawstyle,
+        )
+    figure.legend(loc="outside lower center", ncols=1, fontsize=9)
+    return "data:image/svg+xml;base64," + base64.b64encode(_svg(figure).encode()).decode()
 
 
 Row = tuple[float, float | None, float | None, float]
@@ -137,10 +187,3 @@ def picture_uri(pixels: UInt8[np.ndarray, "S S"], side: int = PICTURE_SIDE) -> s
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-
-
-def _label(axes: Axes, label: str) -> None:
-    axes.set_xlabel("Epoch")
-    axes.set_ylabel(label)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_axisbelow(True)

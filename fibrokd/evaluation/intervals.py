@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -122,18 +122,26 @@ def draw_counts(clusters: int, config: BootstrapConfig) -> Iterator[Float[np.nda
 
 def metric_interval(metric: Metric, sample: Bootstrap) -> Interval:
     """Return a metric over all stages with its interval; absent stages are named in the note."""
-    found = _Found(float(metric.function(sample.pooled)[0]), metric.function(sample.resampled), sample.clusters)
-    return _interval(found, metric, sample.config)
+    found = Estimate(
+        value=float(metric.function(sample.pooled)[0]),
+        resampled=metric.function(sample.resampled),
+        clusters=sample.clusters,
+        undefined=metric.undefined,
+        proportion=metric.proportion,
+    )
+    return interval_of(found, sample.config)
 
 
 def stage_interval(metric: StageMetric, stage: int, sample: Bootstrap) -> Interval:
     """Return a metric of one stage with its interval; only clusters holding images that it counts are counted."""
-    found = _Found(
+    found = Estimate(
         value=float(metric.function(sample.pooled.confusion)[0, stage]),
         resampled=metric.function(sample.resampled.confusion)[:, stage],
         clusters=int(metric.counted(sample.by_group.confusion)[:, stage].sum()),
+        undefined=metric.undefined,
+        proportion=metric.proportion,
     )
-    return _interval(found, metric, sample.config)
+    return interval_of(found, sample.config)
 
 
 def paired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> Interval:
@@ -147,7 +155,9 @@ def paired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> In
         raise TableError("a paired comparison", ["the two were resampled differently"], "Use one BootstrapConfig.")
     value = float((metric.function(first.pooled) - metric.function(second.pooled))[0])
     resampled = metric.function(first.resampled) - metric.function(second.resampled)
-    return _interval(_Found(value, resampled, first.clusters), None, first.config)
+    return interval_of(
+        Estimate(value, resampled, first.clusters, "one of the two values is not estimable"), first.config
+    )
 
 
 def require_same_images(first: Predictions, second: Predictions) -> None:
@@ -171,21 +181,33 @@ def require_same_images(first: Predictions, second: Predictions) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class Estimate:
+    """A figure whose interval is wanted.
+
+    Args:
+        value: The figure on all images; NaN where it is not estimable.
+        resampled: The figure on every resample; NaN where it is not estimable.
+        clusters: Number of clusters that it counts.
+        undefined: Why it may be not estimable.
+        proportion: It is a share of images, so that "none of n clusters failed" has an exact bound.
+    """
+
     value: float
     resampled: Float[np.ndarray, " R"]
     clusters: int
+    undefined: str
+    proportion: bool = False
 
 
-def _interval(found: _Found, metric: Metric | StageMetric | None, config: BootstrapConfig) -> Interval:
+def interval_of(found: Estimate, config: BootstrapConfig) -> Interval:
+    """Return a figure with its percentile interval, or with the reason why it or its bounds are missing."""
     value, clusters = found.value, found.clusters
     if not np.isfinite(value):
-        why = metric.undefined if metric else "one of the two values is not estimable"
-        return Interval(None, None, None, config.level, clusters, f"not estimable: {why}")
+        return Interval(None, None, None, config.level, clusters, f"not estimable: {found.undefined}")
     if clusters < config.min_clusters:
         note = f"no interval from {clusters} clusters (at least {config.min_clusters} needed)"
         return Interval(value, None, None, config.level, clusters, note)
-    if metric and metric.proportion and value in (0.0, 1.0):
+    if found.proportion and value in (0.0, 1.0):
         low, high = _exact_bounds(value, clusters, config.level)
         note = f"exact bound: all {clusters} clusters gave the same answer"
         return Interval(value, low, high, config.level, clusters, note)
@@ -223,3 +245,18 @@ def _exact_bounds(value: float, clusters: int, level: float) -> tuple[float, flo
     # percentiles would claim certainty where no error has been seen yet.
     edge = ((1 - level) / 2) ** (1 / clusters)
     return (edge, 1.0) if value == 1.0 else (0.0, 1 - edge)
+
+
+def as_json(interval: Interval) -> dict[str, Any]:
+    """Return ``{"value", "low", "high", "clusters"}``, with ``"note"`` where there is one."""
+    bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
+    data: dict[str, Any] = {name: _rounded(bound) for name, bound in bounds.items()}
+    data["clusters"] = interval.clusters
+    if interval.note:
+        data["note"] = interval.note
+    return data
+
+
+def _rounded(bound: float | None) -> float | None:
+    # Twelve digits: the order in which a machine's BLAS adds must not decide the bytes of metrics.json.
+    return None if bound is None else float(f"{bound:.12g}")

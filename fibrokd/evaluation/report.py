@@ -18,6 +18,7 @@ from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.sections.confusion import confusion
 from fibrokd.evaluation.sections.controls import controls
 from fibrokd.evaluation.sections.differences import differences
+from fibrokd.evaluation.sections.end_points import end_points
 from fibrokd.evaluation.sections.errors import errors
 from fibrokd.evaluation.sections.integrity import integrity
 from fibrokd.evaluation.sections.learning import learning
@@ -52,6 +53,7 @@ SECTIONS = (
     Section("confusion", "Who is confused with whom", confusion),
     Section("stages", "Stage by stage", stages),
     Section("metrics", "All metrics", all_metrics),
+    Section("end_points", "Clinical end points", end_points),
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
     Section("methods", "What the methods left behind", methods),

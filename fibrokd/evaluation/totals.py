@@ -57,18 +57,24 @@ def totals_by_group(predictions: Predictions) -> Totals:
     Probabilities are divided by their row sum first (it may differ from 1 by the rounding of the file), and the
     probability of the truth is held at or above the float64 epsilon, as scikit-learn does, so that no loss is infinite.
     """
-    codes, names = pd.factorize(np.array(predictions.groups, dtype=object), sort=True)
-    G, K = len(names), len(predictions.scale)
+    codes = cluster_codes(predictions)
+    G, K = int(codes.max()) + 1, len(predictions.scale)
     truth, p = predictions.truth, predictions.probabilities.astype(np.float64)
     p = p / p.sum(axis=1, keepdims=True)
     of_truth = p[np.arange(len(p)), truth]
     surprise = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1.0))
     squared_error = (p**2).sum(axis=1) - 2 * of_truth + 1
     return Totals(
-        confusion=_confusions(codes.astype(np.int64), predictions, G, K),
+        confusion=_confusions(codes, predictions, G, K),
         surprise=np.bincount(codes, weights=surprise, minlength=G),
         squared_error=np.bincount(codes, weights=squared_error, minlength=G),
     )
+
+
+def cluster_codes(predictions: Predictions) -> Int[np.ndarray, " N"]:
+    """Return the number of the cluster of every image, clusters counted from 0 in ascending order of their key."""
+    codes = pd.factorize(np.array(predictions.groups, dtype=object), sort=True)[0]
+    return codes.astype(np.int64)
 
 
 def _confusions(codes: Int[np.ndarray, " N"], predictions: Predictions, G: int, K: int) -> Float[np.ndarray, "G K K"]:

@@ -22,6 +22,7 @@ from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select
 from fibrokd.evaluation.document import metrics_document
+from fibrokd.evaluation.end_points.table import write_end_points
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -118,7 +119,7 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
 
 
 def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str], out: Path) -> list[str]:
-    """Compute everything from ``predictions.csv``: metrics.json, confusion.csv, report.html.
+    """Compute everything from ``predictions.csv``: metrics.json, confusion.csv, end_points.csv, report.html.
 
     Returns:
         Names of the files that enter the digest.
@@ -131,6 +132,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     known = integrity.get("known_patients")
     document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, known, tied)
     write_json(out / "metrics.json", document)
+    write_end_points(out / "end_points.csv", document)
     write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
     report = ReportInputs(
         title=config.title,
@@ -145,7 +147,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
         copies_in_train=share_copied_from_train(prepared.table),
     )
     write_report(out / "report.html", report)
-    return ["confusion.csv", "metrics.json", "predictions.csv", "report.html"]
+    return ["confusion.csv", "end_points.csv", "metrics.json", "predictions.csv", "report.html"]
 
 
 def _pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarray, "S S"] | None]:

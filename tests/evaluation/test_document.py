@@ -53,6 +53,8 @@ def test_the_document_obeys_its_published_schema_also_where_nothing_can_be_estim
         metrics_document([binary], {"binary": {"parameters": 1}}),
         metrics_document(_parts(), COSTS, tied=TIED),
         metrics_document([few], COSTS, tied=TIED),
+        metrics_document([replace(few, split="val"), few], COSTS),
+        metrics_document([replace(binary, split="val"), binary], {"binary": {"parameters": 1}}),
     ):
         jsonschema.validate(json.loads(json.dumps(document, allow_nan=False)), schema)
     assert set(METRICS) <= set(schema["$defs"]["split"]["properties"])

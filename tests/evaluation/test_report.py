@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -10,14 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_curve
 
 from fibrokd.errors import ArtifactError
+from fibrokd.evaluation import figures
 from fibrokd.evaluation.document import cluster_words, metrics_document
+from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
+from fibrokd.evaluation.sections import end_points as section
 from fibrokd.evaluation.sections.errors import severity, worst_rows
 from fibrokd.stages import StageScale
 from tests.evaluation.made_up import made_up_predictions
 
+FEW = BootstrapConfig(resamples=200)
 SKILLS = {"teacher": 2.0, "student_plain": 0.8, "student_kd": 1.3}
 FIT = {"verdict": "fit", "grouping": "all", "reasons": [], "accepted_unfit": False, "synthetic": True}
 UNFIT = {
@@ -49,16 +56,50 @@ def _estimate(value: float, half: float = 0.01) -> dict[str, Any]:
     return {"value": value, "low": value - half, "high": value + half}
 
 
+def once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember what a pure function answered; forty reports of nearly the same numbers are made here."""
+    known: dict[str, Any] = {}
+
+    def answer(*arguments: Any) -> Any:
+        key = repr(arguments)
+        if key not in known:
+            known[key] = function(*arguments)
+        return known[key]
+
+    return answer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def charts_drawn_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("roc_uri", "benefit_uri"):
+            patch.setattr(section, name, once(getattr(figures, name)))
+        yield
+
+
+@once
+def _answers(scale: StageScale | None) -> list[Predictions]:
+    sizes = {"scale": scale} if scale else {}
+    return [
+        replace(made_up_predictions(name, 50, 2, skill, seed=seed, **sizes), split=split)
+        for name, skill in SKILLS.items()
+        for split, seed in (("val", 4), ("test", 3))
+    ]
+
+
+@once
+def _document(scale: StageScale | None, stamp: dict[str, Any], tied: Any) -> dict[str, Any]:
+    costs = {name: {"parameters": 1_522_981} for name in SKILLS}
+    return metrics_document(_answers(scale), costs, stamp, FEW, tied=tied)
+
+
 def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) -> ReportInputs:
     scale = options.pop("scale", None)
-    sizes = {"scale": scale} if scale else {}
-    parts = [made_up_predictions(name, 50, 2, skill, seed=3, **sizes) for name, skill in SKILLS.items()]
-    costs = {name: {"parameters": 1_522_981} for name in SKILLS}
     level = {"accuracy": _estimate(lookup), "balanced_accuracy": _estimate(0.123), "twin_in_train": 0.25}
     defaults: dict[str, Any] = {
         "title": "A made-up cohort",
-        "document": metrics_document(parts, costs, stamp, tied=options.pop("tied", None)),
-        "predictions": parts,
+        "document": _document(scale, stamp, options.pop("tied", None)),
+        "predictions": _answers(scale),
         "picture": lambda image_id: np.full((64, 64), int(image_id, 16) % 256, dtype=np.uint8),
         "integrity": {
             "files": 1234,
@@ -129,6 +170,13 @@ def test_where_no_method_left_anything_there_is_no_such_section() -> None:
     plain = render_report(_inputs(cards={"teacher": {"backbone": "resnet50", "training": {"epochs": 5}}}))
     assert "What the methods left behind" not in plain
     assert 'href="#methods"' not in plain
+
+
+def test_charts_of_equal_numbers_are_equal_and_of_others_are_not() -> None:
+    line, other = ([0.0, 0.5, 1.0], [0.0, 0.8, 1.0]), ([0.0, 0.5, 1.0], [0.0, 0.7, 1.0])
+    assert figures.roc_uri({"a": line}) == figures.roc_uri({"a": line}) != figures.roc_uri({"a": other})
+    assert figures.benefit_uri({"a": line}, other) == figures.benefit_uri({"a": line}, other)
+    assert figures.benefit_uri({"a": line}, line) != figures.benefit_uri({"a": line}, other)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path, html: str) -> None:
@@ -366,6 +414,49 @@ def test_a_report_with_levels_can_be_read_without_eyes_too() -> None:
     page = _Page(render_report(_inputs(UNFIT, tied=_tied(content=_ids(0, 60), all=_ids(0, 96)))))
     assert len(page.all("table")) == len(page.all("caption"))
     assert all(attributes.get("scope") for attributes in page.all("th"))
+
+
+def _end_points(html: str) -> str:
+    text = _Page(html).text
+    return text[text.rindex("Clinical end points") : text.rindex("The worst errors")]
+
+
+def test_end_points_are_told_with_areas_thresholds_and_what_decisions_are_worth(html: str) -> None:
+    told, network = _end_points(html), _inputs().networks["student_kd"]
+    area = network["auroc"]["≥F3"]
+    assert f"≥F3 Distilled student 40 of 100 (40.0 %) {area['value']:.3f} {area['low']:.3f}–{area['high']:.3f}" in told
+    point = network["end_points"]["≥F3"]["operating_points"]["sensitivity_95"]
+    assert f"≥F3 Distilled student {point['threshold']:.3f} {point['sensitivity']['value']:.3f}" in told
+    row = point["by_prevalence"][0]
+    assert f"1 % {row['ppv']['value']:.3f}" in told
+    benefit = network["end_points"]["≥F3"]["decision_curve"][9]["net_benefit"]
+    assert f"{benefit['value']:.3f} ({benefit['low']:.3f} to {benefit['high']:.3f})" in told
+    alts = [attributes["alt"] for attributes in _Page(html).all("img")]
+    assert sum(alt.startswith("Receiver operating characteristic of") for alt in alts) == 3
+    assert sum(alt.startswith("Decision curves of") for alt in alts) == 3
+
+
+def test_sensitivities_that_are_listed_are_those_of_the_curve(html: str) -> None:
+    part = next(part for part in _inputs().parts if part.network == "student_plain")
+    positive, scores = part.truth >= 2, part.probabilities[:, 2:].sum(axis=1)
+    alarms, reached, _ = roc_curve(positive, scores, drop_intermediate=False)
+    listed = [f"{reached[alarms <= share + 1e-9].max():.3f}" for share in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)]
+    assert f"Student without teacher (control) {' '.join(listed)}" in _end_points(html)
+
+
+def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> None:
+    inputs = _inputs()
+    parts = inputs.parts
+    document = metrics_document(parts, {part.network: {"parameters": 1} for part in parts}, FIT, FEW)
+    told = _end_points(render_report(replace(inputs, predictions=parts, document=document)))
+    assert "≥F4, Teacher: no threshold, because there are no answers on validation images" in told
+    assert "Predictive values by prevalence" not in told
+
+
+def test_a_scale_without_end_points_has_no_such_section() -> None:
+    html = render_report(_inputs(scale=StageScale(("mild", "severe"), ())))
+    assert "Clinical end points" not in html
+    assert 'href="#end_points"' not in html
 
 
 def test_the_worst_errors_put_most_mass_farthest_away_one_per_patient_group() -> None:
