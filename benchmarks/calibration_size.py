@@ -22,11 +22,11 @@ import numpy as np
 from scipy.special import softmax
 
 from fibrokd.config import parse_config
+from fibrokd.evaluation.calibration.binned import calibration_errors, confidence_sums
 from fibrokd.evaluation.claims.judged import Figure, contrast_figure
 from fibrokd.evaluation.claims.register import ArmOf, Contrast
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study.calibration import calibration_errors, calibration_sums
 from fibrokd.evaluation.study.pooled import CALIBRATION, Pool, Trial, pools
 from fibrokd.stages import METAVIR
 
@@ -68,7 +68,7 @@ def cohort(
 
 def errors(random: np.random.Generator, patients: int, factors: tuple[float, float]) -> tuple[float, float]:
     """Return the calibration error of both arms, without intervals: of populations too large to resample."""
-    sums = {arm: [calibration_sums(one) for one in said] for arm, said in answers(random, patients, factors).items()}
+    sums = {arm: [confidence_sums(one) for one in said] for arm, said in answers(random, patients, factors).items()}
     every = np.ones((1, patients))
     one, other = (float(np.mean([calibration_errors(s, every)[0] for s in sums[arm]])) for arm in ARMS)
     return one, other

@@ -1,4 +1,4 @@
-"""metrics.json: every metric of every network and split with its interval, its clinical end points, paired comparisons.
+"""metrics.json: every metric with its interval by network and split, end points, calibration, and paired comparisons.
 
 The shape is published in metrics.schema.json beside this file. The document depends on the predictions, the costs and
 the bootstrap configuration only; wall times and hosts have no place in it.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.calibration.document import calibration
 from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
 from fibrokd.evaluation.intervals import (
     DEFAULT_BOOTSTRAP,
@@ -65,8 +66,8 @@ def metrics_document(
         name = sample.predictions.network
         entry = networks.setdefault(name, {"parameters": int(costs[name]["parameters"])})
         split = sample.predictions.split
-        found = end_points(sample.predictions, fixed_on.get(name), config)
-        entry[split] = _split(sample) | found | _inflation(sample, tied or {})
+        known = sample.predictions, fixed_on.get(name), config
+        entry[split] = _split(sample) | calibration(*known) | end_points(*known) | _inflation(sample, tied or {})
     return {
         "format": FORMAT,
         "scale": list(predictions[0].scale.names),

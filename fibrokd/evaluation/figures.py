@@ -46,6 +46,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 Curve = tuple[Sequence[int | float], Sequence[int | float]]
+Bin = tuple[int | float, int | float, int | float | None, int | float | None]
 
 
 def curves_uri(curves: Mapping[str, Curve], label: str) -> str:
@@ -88,6 +89,22 @@ def benefit_uri(curves: Mapping[str, Curve], of_all: Curve) -> str:
         top = max(max(values) for _, values in (*curves.values(), of_all))
         axes.set(xlim=(0, 1), ylim=(-0.25 * max(top, 0.1), 1.1 * max(top, 0.1)))
         return _drawn(figure, axes, curves)
+
+
+def reliability_uri(bins: Sequence[Bin]) -> str:
+    """Return a reliability diagram as a data URI: how often a network is right, by how sure it says it is.
+
+    Args:
+        bins: Stated probability, share that was right, and its bounds (None: not known), by bin.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _chart("Stated probability", "Share staged right")
+        axes.plot([0, 1], [0, 1], color=_CHANCE, linewidth=0.8, linestyle=":", label="as sure as right")
+        for stated, right, low, high in bins:
+            reach = None if low is None or high is None else [[max(0.0, right - low)], [max(0.0, high - right)]]
+            axes.errorbar([stated], [right], yerr=reach, color=_LINES[0][0], marker="o", markersize=4, capsize=2)
+        axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+        return _drawn(figure, axes, {})
 
 
 def _chart(across: str, up: str) -> tuple[Figure, Axes]:

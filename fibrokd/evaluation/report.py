@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.sections.calibration import calibration
 from fibrokd.evaluation.sections.confusion import confusion
 from fibrokd.evaluation.sections.controls import controls
 from fibrokd.evaluation.sections.differences import differences
@@ -54,6 +55,7 @@ SECTIONS = (
     Section("stages", "Stage by stage", stages),
     Section("metrics", "All metrics", all_metrics),
     Section("end_points", "Clinical end points", end_points),
+    Section("calibration", "How sure, and how right", calibration),
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
     Section("methods", "What the methods left behind", methods),

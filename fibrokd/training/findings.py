@@ -21,9 +21,9 @@ from torch import nn
 
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.preprocess import as_network_input
+from fibrokd.evaluation.calibration.binned import calibration_errors, confidence_sums
 from fibrokd.evaluation.metrics import log_loss
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study.calibration import calibration_errors, calibration_sums
 from fibrokd.evaluation.totals import totals_by_group
 from fibrokd.training.dropout import noisy
 from fibrokd.training.prediction import predict
@@ -88,7 +88,7 @@ class Validation:
         table = self.prepared.table.iloc[self.prepared.rows("val")]
         ids, groups = tuple(table["image_id"]), tuple(table["cluster"])
         told = Predictions("validated", "val", ids, groups, self.stages, probabilities, self.prepared.scale)
-        labels, sums = np.unique(self.stages), calibration_sums(told)
+        labels, sums = np.unique(self.stages), confidence_sums(told)
         return {
             "macro_f1": float(f1_score(told.truth, told.predicted, average="macro", labels=labels, zero_division=0)),
             "balanced_accuracy": float(balanced_accuracy_score(told.truth, told.predicted)),

@@ -19,7 +19,8 @@ from fibrokd.evaluation.document import cluster_words, metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
-from fibrokd.evaluation.sections import end_points as section
+from fibrokd.evaluation.sections import calibration as calibration_section
+from fibrokd.evaluation.sections import end_points as end_point_section
 from fibrokd.evaluation.sections.errors import severity, worst_rows
 from fibrokd.stages import StageScale
 from tests.evaluation.made_up import made_up_predictions
@@ -72,7 +73,11 @@ def once(function: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.fixture(autouse=True, scope="module")
 def charts_drawn_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("roc_uri", "benefit_uri"):
+        for section, name in (
+            (end_point_section, "roc_uri"),
+            (end_point_section, "benefit_uri"),
+            (calibration_section, "reliability_uri"),
+        ):
             patch.setattr(section, name, once(getattr(figures, name)))
         yield
 
@@ -176,6 +181,8 @@ def test_charts_of_equal_numbers_are_equal_and_of_others_are_not() -> None:
     line, other = ([0.0, 0.5, 1.0], [0.0, 0.8, 1.0]), ([0.0, 0.5, 1.0], [0.0, 0.7, 1.0])
     assert figures.roc_uri({"a": line}) == figures.roc_uri({"a": line}) != figures.roc_uri({"a": other})
     assert figures.benefit_uri({"a": line}, other) == figures.benefit_uri({"a": line}, other)
+    dot, elsewhere = (0.5, 0.6, 0.4, 0.8), (0.5, 0.7, None, None)
+    assert figures.reliability_uri([dot]) == figures.reliability_uri([dot]) != figures.reliability_uri([elsewhere])
     assert figures.benefit_uri({"a": line}, line) != figures.benefit_uri({"a": line}, other)
 
 
@@ -418,7 +425,7 @@ def test_a_report_with_levels_can_be_read_without_eyes_too() -> None:
 
 def _end_points(html: str) -> str:
     text = _Page(html).text
-    return text[text.rindex("Clinical end points") : text.rindex("The worst errors")]
+    return text[text.rindex("Clinical end points") : text.rindex("How sure, and how right")]
 
 
 def test_end_points_are_told_with_areas_thresholds_and_what_decisions_are_worth(html: str) -> None:
@@ -442,6 +449,22 @@ def test_sensitivities_that_are_listed_are_those_of_the_curve(html: str) -> None
     alarms, reached, _ = roc_curve(positive, scores, drop_intermediate=False)
     listed = [f"{reached[alarms <= share + 1e-9].max():.3f}" for share in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)]
     assert f"Student without teacher (control) {' '.join(listed)}" in _end_points(html)
+
+
+def test_whether_a_network_is_too_sure_is_said_in_words_with_its_temperature(html: str) -> None:
+    text = _Page(html).text
+    told = text[text.rindex("How sure, and how right") : text.rindex("The worst errors")]
+    for title, name in (("Teacher", "teacher"), ("Student without teacher (control)", "student_plain")):
+        found = _inputs().networks[name]["calibration"]
+        over, after = found["overconfidence"], found["temperature"]
+        word = "is too sure" if over["low"] > 0 else "is on average as sure as it is right"
+        assert f"{title} {word}" in told
+        assert f"{title} {after['value']:.3f} {after['expected_calibration_error']['value']:.3f}" in told
+    assert "is too sure" in told
+    assert "No temperature" not in told
+    part = _inputs().parts
+    document = metrics_document(part, {each.network: {"parameters": 1} for each in part}, FIT, FEW)
+    assert "No temperature" in _Page(render_report(replace(_inputs(), predictions=part, document=document))).text
 
 
 def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> None:

@@ -1,9 +1,6 @@
-"""Expected calibration error by cluster of images, and answers cut down to some of their stages.
+"""Bounds of differences of calibration errors, and answers cut down to some of their stages.
 
-Shape letters: N images, G clusters, R resamples, B bins.
-
-References:
-    Nixon et al., CVPR Workshops 2019, arXiv:1904.01685 (calibration error of equal-mass bins).
+Shape letters: R resamples.
 """
 
 from __future__ import annotations
@@ -16,35 +13,6 @@ from jaxtyping import Float
 
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.stages import StageScale
-
-_BINS = 15
-
-
-def calibration_sums(answers: Predictions) -> Float[np.ndarray, "G B 3"]:
-    """Return images, confidence in the top stage, and hits, by cluster (ascending) and equal-mass bin.
-
-    Bins are those of all images; resamples do not move their edges.
-    """
-    confidence = answers.probabilities.max(axis=1)
-    hit = answers.predicted == answers.truth
-    rank = np.argsort(np.argsort(confidence, kind="stable"), kind="stable")
-    bins = rank * _BINS // len(rank)
-    cluster = np.unique(np.array(answers.groups), return_inverse=True)[1]
-    sums = np.zeros((int(cluster.max()) + 1, _BINS, 3))
-    np.add.at(sums, (cluster, bins), np.stack([np.ones(len(hit)), confidence, hit], axis=1))
-    return sums
-
-
-def calibration_errors(sums: Float[np.ndarray, "G B 3"], weights: Float[np.ndarray, "R G"]) -> Float[np.ndarray, " R"]:
-    """Return the error of R weighted sums of clusters: mean distance of confidence and hits, bins by their images.
-
-    Args:
-        sums: What :func:`calibration_sums` returned.
-        weights: How often each cluster counts.
-    """
-    totals = (weights @ sums.reshape(len(sums), -1)).reshape(len(weights), _BINS, 3)
-    error: np.ndarray = np.abs(totals[..., 1] - totals[..., 2]).sum(axis=1) / totals[..., 0].sum(axis=1)
-    return error
 
 
 def distances_of_differences(drawn: Float[np.ndarray, " R"], added: float) -> Float[np.ndarray, " R"]:

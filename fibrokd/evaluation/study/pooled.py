@@ -24,15 +24,11 @@ from jaxtyping import Float
 from pydantic import Field
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.calibration.binned import calibration_errors, confidence_sums
 from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts, percentile_interval, require_same_images
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study.calibration import (
-    calibration_errors,
-    calibration_sums,
-    distances_of_differences,
-    restricted,
-)
+from fibrokd.evaluation.study.calibration import distances_of_differences, restricted
 from fibrokd.evaluation.totals import totals_by_group
 
 CALIBRATION = "expected_calibration_error"
@@ -238,7 +234,7 @@ def _p_value(drawn: Float[np.ndarray, " R"]) -> float:
 
 def _sampled(answers: Predictions, config: BootstrapConfig) -> dict[str, Float[np.ndarray, " R1"]]:
     """Every reported metric on all images, then in every resample."""
-    totals, sums = totals_by_group(answers), calibration_sums(answers)
+    totals, sums = totals_by_group(answers), confidence_sums(answers)
     parts: dict[str, list[np.ndarray]] = {metric: [] for metric in REPORTED}
     for weights in _weights(len(sums), config):
         drawn = totals.weighted(weights)

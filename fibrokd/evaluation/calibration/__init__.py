@@ -1,0 +1,1 @@
+"""Whether stated probabilities are what they say: calibration errors, reliability by bin, temperature scaling."""

@@ -1,0 +1,99 @@
+"""Calibration: is a network as often right as it says it is, and does a temperature mend it?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fibrokd.evaluation.calibration.binned import BINS
+from fibrokd.evaluation.calibration.document import ERRORS, SCORED
+from fibrokd.evaluation.figures import reliability_uri
+from fibrokd.evaluation.metrics import METRICS
+from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.wording import Footnotes, cell, number
+
+TITLES = {
+    "expected_calibration_error": "ECE",
+    "classwise_calibration_error": "Classwise ECE",
+    "overconfidence": "Overconfidence",
+}
+TERMS = {
+    "ECE": f"Expected calibration error: images are put into {BINS} bins of equal size by the probability of the "
+    "predicted stage; the mean distance of that probability and the share staged right. Chance keeps it above 0.",
+    "Classwise ECE": "The same for the probability of every single stage, averaged over stages.",
+    "Overconfidence": "Mean probability of the predicted stage minus accuracy; above 0 where the network is too sure.",
+    "Temperature": "What log-probabilities are divided by so that the log loss on validation images is lowest; above "
+    "1 where the network was too sure there. No predicted stage changes.",
+}
+
+
+def calibration(inputs: ReportInputs) -> dict[str, Any]:
+    """Return tables before and after temperature scaling, and one reliability diagram per network."""
+    footnotes = Footnotes()
+    found = {name: metrics for name, metrics in inputs.networks.items() if "calibration" in metrics}
+    scaled = {name: m["calibration"]["temperature"] for name, m in found.items() if "temperature" in m["calibration"]}
+    return {
+        "words": [_in_words(inputs.title_of(name), metrics) for name, metrics in found.items()],
+        "rows": [
+            {
+                "network": inputs.title_of(name),
+                "cells": [_cell(_before(metrics, key), key, footnotes) for key in (*TITLES, *SCORED)],
+            }
+            for name, metrics in found.items()
+        ],
+        "scaled": [
+            {
+                "network": inputs.title_of(name),
+                "temperature": number(after["value"]),
+                "cells": [_cell(after[key], key, footnotes) for key in (*TITLES, *SCORED)],
+            }
+            for name, after in scaled.items()
+        ],
+        "columns": [*TITLES.values(), *(METRICS[name].title for name in SCORED)],
+        "figures": [_figure(inputs.title_of(name), metrics["calibration"]["bins"]) for name, metrics in found.items()],
+        "notes": footnotes.listed,
+        "level": f"{100 * inputs.document['level']:g} %",
+        "terms": [*TERMS.items(), *((METRICS[name].title, METRICS[name].definition) for name in SCORED)],
+    }
+
+
+def _before(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = metrics["calibration"][key] if key == "overconfidence" else metrics[key]
+    return found
+
+
+def _cell(found: Mapping[str, Any], key: str, footnotes: Footnotes) -> Any:
+    return cell(found, footnotes, unit_scale=key in ERRORS, signed=key == "overconfidence")
+
+
+def _in_words(title: str, metrics: Mapping[str, Any]) -> str:
+    found = metrics["calibration"]["overconfidence"]
+    if found["low"] is None:
+        return f"{title}: too few clusters to say whether it is too sure."
+    bounds = f"{number(found['value'], signed=True)}, {number(found['low'], True)} to {number(found['high'], True)}"
+    if found["low"] > 0:
+        return f"{title} is too sure ({bounds})."
+    if found["high"] < 0:
+        return f"{title} is not sure enough ({bounds})."
+    return f"{title} is on average as sure as it is right, as far as can be told ({bounds})."
+
+
+def _figure(title: str, bins: list[Mapping[str, Any]]) -> dict[str, Any]:
+    points = [(b["confidence"], b["accuracy"]["value"], b["accuracy"]["low"], b["accuracy"]["high"]) for b in bins]
+    first, last = points[0], points[-1]
+    return {
+        "title": title,
+        "uri": reliability_uri(points),
+        "alt": f"Reliability diagram of {title}: where it says {first[0]:.2f} it is right in {first[1]:.2f}, "
+        f"where it says {last[0]:.2f} in {last[1]:.2f} of the images.",
+        "rows": [
+            {"images": f"{b['images']:,}", "stated": number(b["confidence"]), "right": _bounded(b["accuracy"])}
+            for b in bins
+        ],
+    }
+
+
+def _bounded(found: Mapping[str, Any]) -> str:
+    if found["low"] is None:
+        return number(found["value"])
+    return f"{number(found['value'])} ({number(found['low'])}–{number(found['high'])})"
