@@ -13,6 +13,7 @@ from typing import Any
 
 from fibrokd.errors import TableError
 from fibrokd.evaluation.calibration.document import calibration
+from fibrokd.evaluation.conformal.document import coverage
 from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
 from fibrokd.evaluation.intervals import (
     DEFAULT_BOOTSTRAP,
@@ -60,14 +61,20 @@ def metrics_document(
     """
     _check(predictions, costs)
     samples = [bootstrap(part, config) for part in predictions]
-    fixed_on = {part.network: part for part in predictions if part.split == FIXED_ON}
+    answers = {name: {part.split: part for part in predictions if part.network == name} for name in costs}
     networks: dict[str, Any] = {}
     for sample in samples:
         name = sample.predictions.network
         entry = networks.setdefault(name, {"parameters": int(costs[name]["parameters"])})
         split = sample.predictions.split
-        known = sample.predictions, fixed_on.get(name), config
-        entry[split] = _split(sample) | calibration(*known) | end_points(*known) | _inflation(sample, tied or {})
+        part, validation = sample.predictions, answers[name].get(FIXED_ON)
+        entry[split] = {
+            **_split(sample),
+            **calibration(part, validation, config),
+            **coverage(part, answers[name], config),
+            **end_points(part, validation, config),
+            **_inflation(sample, tied or {}),
+        }
     return {
         "format": FORMAT,
         "scale": list(predictions[0].scale.names),

@@ -80,7 +80,7 @@ def benefit_uri(curves: Mapping[str, Curve], of_all: Curve) -> str:
 
     Args:
         curves: Title of the line → (probabilities at which one would act, net benefits).
-        of_all: The same of acting on every image; where it is far below zero it is cut off.
+        of_all: The same of acting on every image. What lies far below zero is cut off.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _chart("Probability at which one would act", "Net benefit")

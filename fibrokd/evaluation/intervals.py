@@ -31,6 +31,7 @@ MIN_CLUSTERS = 10
 MAX_UNDEFINED = 0.05
 _BLOCK_BYTES = 64 * 2**20
 _SAME = 1e-12
+_INFINITE = 1e300
 
 
 class BootstrapConfig(Config):
@@ -225,17 +226,21 @@ def percentile_interval(
 
     Args:
         value: The value on all images.
-        resampled: Its values on the resamples; NaN where it is not estimable.
+        resampled: Its values on the resamples; NaN where it is not estimable; may be infinite.
         clusters: Number of clusters that it counts.
         config: Nominal coverage.
     """
-    defined = resampled[np.isfinite(resampled)]
+    defined = resampled[~np.isnan(resampled)]
     undefined = 1 - len(defined) / len(resampled)
     if undefined > MAX_UNDEFINED:
         note = f"no interval: not estimable in {undefined:.0%} of the resamples"
         return Interval(value, None, None, config.level, clusters, note)
     tail = (1 - config.level) / 2
-    low, high = (float(bound) for bound in np.quantile(defined, [tail, 1 - tail]))
+    # An infinite resample is a large one, not a missing one.
+    low, high = (float(bound) for bound in np.quantile(np.minimum(defined, _INFINITE), [tail, 1 - tail]))
+    if high > _INFINITE / len(defined) ** 2:
+        note = f"no upper bound: infinite in {np.isinf(defined).mean():.1%} of the resamples"
+        return Interval(value, None, None, config.level, clusters, note)
     note = f"{undefined:.1%} of the resamples left out, where it is not estimable" if undefined else ""
     return Interval(value, low, high, config.level, clusters, note)
 

@@ -26,6 +26,7 @@ from fibrokd.evaluation.sections.learning import learning
 from fibrokd.evaluation.sections.methods import methods
 from fibrokd.evaluation.sections.overview import overview
 from fibrokd.evaluation.sections.provenance import provenance
+from fibrokd.evaluation.sections.stage_sets import stage_sets
 from fibrokd.evaluation.sections.stages import all_metrics, stages
 from fibrokd.files import write_text
 
@@ -56,6 +57,7 @@ SECTIONS = (
     Section("metrics", "All metrics", all_metrics),
     Section("end_points", "Clinical end points", end_points),
     Section("calibration", "How sure, and how right", calibration),
+    Section("stage_sets", "Sets that hold the stage", stage_sets),
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
     Section("methods", "What the methods left behind", methods),

@@ -21,6 +21,7 @@ from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select
+from fibrokd.evaluation.conformal.document import write_sets
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.end_points.table import write_end_points
 from fibrokd.evaluation.intervals import BootstrapConfig
@@ -61,8 +62,9 @@ class AssessPlan(Config):
     stages: tuple[str, ...] | None = None
     """Compare on the images of these stages only, as students of some stages have to be; networks that tell more
     apart answer with their probabilities renormalised. ``null``: all."""
-    splits: tuple[str, ...] = ("val", "test")
-    """Splits that are predicted; the headline is always ``test``."""
+    splits: tuple[str, ...] = ("val", "calibration", "test")
+    """Splits that are predicted; the headline is always ``test``. Thresholds and temperatures are fixed on ``val``,
+    stage sets on ``calibration``: without one, the report says what is missing. Splits without images are left out."""
     bootstrap: BootstrapConfig = BootstrapConfig()
     """How intervals are made."""
     pictures: Literal["masked", "all", "none"] = "masked"
@@ -108,10 +110,11 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
     Timings differ from run to run; they are kept apart so that no digest depends on them.
     """
     answers: list[Predictions] = []
+    splits = [split for split in config.splits if len(prepared.rows(split))]
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
         network = answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
-        answers += [_answers(name, network, prepared, split) for split in config.splits]
+        answers += [_answers(name, network, prepared, split) for split in splits]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
     threads = torch.get_num_threads()
@@ -119,7 +122,7 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
 
 
 def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str], out: Path) -> list[str]:
-    """Compute everything from ``predictions.csv``: metrics.json, confusion.csv, end_points.csv, report.html.
+    """Compute everything from ``predictions.csv``: metrics.json, tables beside it, report.html.
 
     Returns:
         Names of the files that enter the digest.
@@ -133,6 +136,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, known, tied)
     write_json(out / "metrics.json", document)
     write_end_points(out / "end_points.csv", document)
+    write_sets(out / "sets.csv", predictions)
     write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
     report = ReportInputs(
         title=config.title,
@@ -147,7 +151,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
         copies_in_train=share_copied_from_train(prepared.table),
     )
     write_report(out / "report.html", report)
-    return ["confusion.csv", "end_points.csv", "metrics.json", "predictions.csv", "report.html"]
+    return ["confusion.csv", "end_points.csv", "metrics.json", "predictions.csv", "report.html", "sets.csv"]
 
 
 def _pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarray, "S S"] | None]:

@@ -24,7 +24,7 @@ from fibrokd.evaluation.end_points.ranking import rank
 from fibrokd.evaluation.end_points.sample import end_point_samples, has_end_point, probability_of
 from fibrokd.evaluation.end_points.table import COLUMNS, write_end_points
 from fibrokd.evaluation.end_points.thresholds import RULES, curve, threshold
-from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts
+from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, draw_counts, interval_of
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.totals import cluster_codes
 from fibrokd.stages import METAVIR, StageScale
@@ -58,16 +58,14 @@ def test_areas_agree_with_scikit_learn_with_ties_and_with_weights(case) -> None:
         of_image = weight[cluster]
         used = of_image > 0
         classes = set(positive[used].tolist())
-        if True not in classes:
-            assert np.isnan(precision[row])
-        else:
-            expected = oracle.average_precision_score(positive[used], scores[used], sample_weight=of_image[used])
-            assert precision[row] == pytest.approx(expected, abs=1e-9)
         if len(classes) < 2:
             assert np.isnan(auroc[row])
-        else:
-            expected = oracle.roc_auc_score(positive[used], scores[used], sample_weight=of_image[used])
-            assert auroc[row] == pytest.approx(expected, abs=1e-9)
+            assert np.isnan(precision[row])
+            continue
+        weighed = {"sample_weight": of_image[used]}
+        assert auroc[row] == pytest.approx(oracle.roc_auc_score(positive[used], scores[used], **weighed), abs=1e-9)
+        expected = oracle.average_precision_score(positive[used], scores[used], **weighed)
+        assert precision[row] == pytest.approx(expected, abs=1e-9)
 
 
 def test_an_area_of_every_resample_is_that_of_the_images_it_repeats() -> None:
@@ -134,10 +132,10 @@ def test_decisions_agree_with_scikit_learn_and_with_bayes(counts, prevalence: fl
     if hits + misses and passes and alarms:
         above, below = oracle.class_likelihood_ratios(truth, called)
         expected |= {"lr_positive": above, "lr_negative": below}
-    elif passes == 0:
-        expected |= {"lr_negative": np.nan}
-    elif alarms == 0:
-        expected |= {"lr_positive": np.nan}
+    elif hits + misses and passes:
+        expected |= {"lr_positive": np.inf if hits else np.nan, "lr_negative": misses / (hits + misses)}
+    elif hits + misses and alarms:
+        expected |= {"lr_positive": hits / (hits + misses), "lr_negative": np.inf if misses else np.nan}
     for name, value in expected.items():
         answer = DECISION_METRICS[name].function(found)[0]
         assert answer == pytest.approx(value, abs=1e-9, nan_ok=True), name
@@ -218,13 +216,28 @@ def test_every_end_point_has_its_area_and_bounds() -> None:
 def test_why_there_is_no_threshold_is_said() -> None:
     part = made_up_predictions()
     entry = end_points(part, None, FEW)["end_points"]["≥F2"]
-    assert entry["operating_points"] == {}
-    assert entry["no_threshold"] == "there are no answers on validation images to fix thresholds on"
+    assert (entry["operating_points"], "validation" in entry) == ({}, False)
+    assert set(entry["no_threshold"].values()) == {"there are no answers on validation images to fix one on"}
     own = end_points(_validation(), _validation(), FEW)["end_points"]["≥F2"]
-    assert own["no_threshold"] == "thresholds are fixed on these very images"
+    assert set(own["no_threshold"].values()) == {"thresholds are fixed on these very images"}
     healthy = _some(_validation(), lambda truth: truth < 2)
     entry = end_points(part, healthy, FEW)["end_points"]["≥F2"]
-    assert entry["no_threshold"] == "the validation images lack those with the end point, or those without"
+    why = "one of the two classes has validation images of 0 clusters only (at least 10 needed)"
+    assert entry["no_threshold"] == dict.fromkeys(RULES, why)
+    assert entry["validation"] == {"positive": {"images": 0, "clusters": 0}, "negative": {"images": 72, "clusters": 24}}
+    few = end_points(part, _validation(patients=40), FEW)["end_points"]
+    assert "of 8 clusters only" in few["≥F4"]["no_threshold"]["youden"]
+    assert "no_threshold" not in few["≥F3"]
+
+
+def test_a_rule_that_would_call_every_image_positive_gives_no_threshold() -> None:
+    blind = _validation()
+    p = blind.probabilities[::-1].copy()
+    lowest = np.flatnonzero(blind.truth == 4)[:6]
+    p[lowest] = [1.0, 0.0, 0.0, 0.0, 0.0]
+    entry = end_points(made_up_predictions(), replace(blind, probabilities=p), FEW)["end_points"]["≥F4"]
+    assert entry["no_threshold"]["sensitivity_95"] == "the rule would call every image positive"
+    assert "sensitivity_95" not in entry["operating_points"]
 
 
 def test_a_missing_class_a_handful_of_patients_and_perfect_answers_are_said_not_estimated() -> None:
@@ -234,12 +247,19 @@ def test_a_missing_class_a_handful_of_patients_and_perfect_answers_are_said_not_
     assert found["auroc"]["≥F2"]["note"] == "not estimable: every image has the end point, or none"
     assert found["end_points"]["≥F2"]["operating_points"]["youden"]["sensitivity"]["value"] is None
     assert found["end_points"]["≥F2"]["operating_points"]["youden"]["specificity"]["value"] is not None
+    assert found["end_points"]["≥F2"]["average_precision"]["value"] is None
     few = end_points(made_up_predictions(patients=20), _validation(), FEW)
     assert few["auroc"]["≥F4"]["note"] == "no interval from 4 clusters (at least 10 needed)"
     perfect = end_points(made_up_predictions(skill=60.0), _validation(skill=60.0), FEW)
     point = perfect["end_points"]["≥F3"]["operating_points"]["youden"]
     assert point["sensitivity"]["note"] == "exact bound: all 24 clusters gave the same answer"
-    assert point["lr_positive"]["value"] is None
+    assert point["lr_positive"]["note"].startswith("not estimable: without a false alarm it is infinite")
+    screening = point["by_prevalence"][0]["ppv"]
+    edge = point["specificity"]["low"]
+    # All 24 negative clusters were right: a specificity as low as this is compatible with them (Clopper and Pearson).
+    assert edge == pytest.approx(0.025 ** (1 / 36))
+    assert (screening["value"], screening["high"]) == (1.0, 1.0)
+    assert screening["low"] == pytest.approx(0.01 / (0.01 + (1 - edge) * 0.99))
     assert perfect["auroc"]["≥F3"] == {
         "value": 1.0,
         "low": None,
@@ -247,6 +267,36 @@ def test_a_missing_class_a_handful_of_patients_and_perfect_answers_are_said_not_
         "clusters": 24,
         "note": "no interval: every resample gave the same value",
     }
+
+
+def test_likelihood_ratios_rest_on_the_smaller_class_and_are_not_bounded_where_they_may_be_infinite() -> None:
+    part = made_up_predictions(patients=60, skill=1.0)
+    keep = np.flatnonzero((part.truth < 4) | (np.arange(len(part)) < 45))  # three patients of the last stage
+    few = _some(part, lambda truth: np.isin(np.arange(len(truth)), keep))
+    point = end_points(few, _validation(skill=1.0), FEW)["end_points"]["≥F4"]["operating_points"]["youden"]
+    assert point["lr_positive"]["clusters"] == point["lr_negative"]["clusters"] == 3
+    assert point["lr_positive"]["low"] is None
+    seldom = Estimate(9.0, np.array([*np.linspace(4, 30, 95), *[np.inf] * 5]), 60, "")
+    found = interval_of(seldom, FEW)
+    assert (found.low, found.high) == (None, None)
+    assert found.note == "no upper bound: infinite in 5.0% of the resamples"
+    once = interval_of(replace(seldom, resampled=np.array([*np.linspace(4, 30, 99), np.inf])), FEW)
+    assert once.low == pytest.approx(4.66, abs=0.1)
+    assert once.high == pytest.approx(29.5, abs=0.5)
+
+
+def test_sums_of_equal_probabilities_are_ties_and_thresholds_do_what_is_written() -> None:
+    rows = [[0.2, 0.0, 0.1, 0.0, 0.7], [0.2, 0.0, 0.0, 0.1, 0.7], [0.2, 0.0, 0.7, 0.1, 0.0]]
+    part = replace(_some(made_up_predictions(), lambda truth: np.arange(len(truth)) < 3), probabilities=np.array(rows))
+    assert probability_of(part, 2).tolist() == [0.8, 0.8, 0.8]
+    near = curve(np.array([1 - 1e-12, 1 - 2e-12, 0.5]), np.array([True, False, False]))
+    assert near is not None
+    limit = threshold(RULES["youden"], near)
+    assert float(repr(limit)) == limit
+    assert 1 - 2e-12 < limit <= 1 - 1e-12
+    touching = curve(np.array([1 - 2**-53, 1 - 2**-52]), np.array([True, False]))
+    assert touching is not None
+    assert threshold(RULES["youden"], touching) > 1 - 2**-52
 
 
 def test_other_scales_have_their_own_end_points_or_none() -> None:
@@ -277,11 +327,12 @@ def test_the_table_for_other_programs_holds_every_figure_of_the_document(tmp_pat
     write_end_points(tmp_path / "end_points.csv", document)
     table = pd.read_csv(tmp_path / "end_points.csv")
     assert list(table.columns) == list(COLUMNS)
-    areas, others = 2, 2 * len(PROBABILITIES)
+    areas, others = 2, 2 * len(PROBABILITIES) + 2
     point = len(DECISION_METRICS) + 2 * len(PREVALENCES)
     by_split = table.groupby("split").size()
-    assert by_split["test"] == 3 * (areas + others + len(RULES) * point)
-    assert by_split["val"] == 3 * (areas + others)
+    assert by_split["test"] == 3 * (areas + others + 2 + len(RULES) * point)
+    assert by_split["val"] == 3 * (areas + others + len(RULES))
+    assert table["clusters"].dropna().map(float.is_integer).all()
     row = table[(table["split"] == "test") & (table["end_point"] == "≥F3") & (table["rule"] == "sensitivity_95")]
     told = row[row["quantity"] == "specificity"].iloc[0]
     point = document["networks"]["teacher"]["test"]["end_points"]["≥F3"]["operating_points"]["sensitivity_95"]

@@ -88,7 +88,7 @@ def _answers(scale: StageScale | None) -> list[Predictions]:
     return [
         replace(made_up_predictions(name, 50, 2, skill, seed=seed, **sizes), split=split)
         for name, skill in SKILLS.items()
-        for split, seed in (("val", 4), ("test", 3))
+        for split, seed in (("val", 4), ("calibration", 5), ("test", 3))
     ]
 
 
@@ -451,20 +451,61 @@ def test_sensitivities_that_are_listed_are_those_of_the_curve(html: str) -> None
     assert f"Student without teacher (control) {' '.join(listed)}" in _end_points(html)
 
 
-def test_whether_a_network_is_too_sure_is_said_in_words_with_its_temperature(html: str) -> None:
+def _calibration(html: str) -> str:
     text = _Page(html).text
-    told = text[text.rindex("How sure, and how right") : text.rindex("The worst errors")]
+    told = text[text.rindex("How sure, and how right") : text.rindex("Sets that hold the stage")]
+    return told[: told.index("What these numbers mean")]
+
+
+def test_whether_a_network_is_too_sure_is_said_in_words_with_its_temperature(html: str) -> None:
+    told = _calibration(html)
     for title, name in (("Teacher", "teacher"), ("Student without teacher (control)", "student_plain")):
-        found = _inputs().networks[name]["calibration"]
-        over, after = found["overconfidence"], found["temperature"]
-        word = "is too sure" if over["low"] > 0 else "is on average as sure as it is right"
-        assert f"{title} {word}" in told
-        assert f"{title} {after['value']:.3f} {after['expected_calibration_error']['value']:.3f}" in told
-    assert "is too sure" in told
-    assert "No temperature" not in told
-    part = _inputs().parts
-    document = metrics_document(part, {each.network: {"parameters": 1} for each in part}, FIT, FEW)
-    assert "No temperature" in _Page(render_report(replace(_inputs(), predictions=part, document=document))).text
+        after = _inputs().networks[name]["calibration"]["temperature"]
+        value = after["expected_calibration_error"]["value"]
+        assert f"{title} {after['value']:.3f} (100 images) {value:.3f}" in told
+    assert "no temperature" not in told
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.01, 0.2, "Teacher is too sure (+0.100, +0.010 to +0.200)."),
+        (-0.2, -0.01, "Teacher is not sure enough (+0.100, −0.200 to −0.010)."),
+        (-0.1, 0.2, "Teacher is on average as sure as it is right, as far as can be told"),
+        (None, None, "Teacher: whether it is too sure cannot be said (+0.100; every resample was alike)."),
+    ],
+)
+def test_the_words_about_being_sure_follow_the_bounds(low: float | None, high: float | None, words: str) -> None:
+    inputs = _inputs()
+    document = copy.deepcopy(dict(inputs.document))
+    over = {"value": 0.1, "low": low, "high": high, "clusters": 50, "note": "every resample was alike"}
+    document["networks"]["teacher"]["test"]["calibration"]["overconfidence"] = over
+    assert words in _calibration(render_report(replace(inputs, document=document)))
+
+
+def test_what_cannot_be_fixed_without_other_splits_is_said_network_by_network() -> None:
+    parts = _inputs().parts
+    document = metrics_document(parts, {part.network: {"parameters": 1} for part in parts}, FIT, FEW)
+    html = render_report(replace(_inputs(), predictions=parts, document=document))
+    assert "Teacher: no temperature, because there are no answers on validation images" in _calibration(html)
+    assert "Teacher: no sets, because there are no answers on calibration images." in _Page(html).text
+
+
+def test_stage_sets_are_told_with_coverage_size_and_a_warning_where_they_fail(html: str) -> None:
+    text = _Page(html).text
+    told = text[text.rindex("Sets that hold the stage") : text.rindex("The worst errors")]
+    for title, name in (("Teacher", "teacher"), ("Distilled student", "student_kd")):
+        found = _inputs().networks[name]
+        share, sets = found["coverage"], found["stage_sets"]
+        line = f"{title}: sets hold the true stage of {100 * share['value']:.1f} % of the clusters"
+        assert line in told
+        assert f"and have {sets['size']['value']:.3f} stages on average" in told
+        row = f"{title} {share['value']:.3f} {share['low']:.3f}–{share['high']:.3f} "
+        assert row in told
+    document = copy.deepcopy(dict(_inputs().document))
+    document["networks"]["teacher"]["test"]["coverage"].update(value=0.7, low=0.6, high=0.8)
+    failing = _Page(render_report(replace(_inputs(), document=document))).text
+    assert "Teacher: sets hold the true stage of 70.0 % of the clusters, fewer than the wanted 90 %." in failing
 
 
 def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> None:
@@ -472,7 +513,7 @@ def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> N
     parts = inputs.parts
     document = metrics_document(parts, {part.network: {"parameters": 1} for part in parts}, FIT, FEW)
     told = _end_points(render_report(replace(inputs, predictions=parts, document=document)))
-    assert "≥F4, Teacher: no threshold, because there are no answers on validation images" in told
+    assert "≥F4, Teacher, Youden: no threshold, because there are no answers on validation images" in told
     assert "Predictive values by prevalence" not in told
 
 

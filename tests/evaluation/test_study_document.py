@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.study.calibration import restricted
 from fibrokd.evaluation.study.document import study_document
 from fibrokd.evaluation.study.families import Declaration, holm
 from fibrokd.evaluation.study.pooled import Trial
+from fibrokd.evaluation.study.restricted import restricted
 from fibrokd.evaluation.study.table import study_markdown
 from tests.evaluation.test_study import CONFIG, FACTS, answers
 

@@ -1,9 +1,9 @@
 """Calibration errors of equal-mass bins, as sums per cluster of images that add up to any resample.
 
-Bins are those of all images; resamples do not move their edges. Of equal probabilities the image that comes first goes
-into the lower bin.
+Bins are those of all images; resamples do not move their edges. Equal probabilities share a bin, so that the order of
+images decides nothing; where many are equal, bins differ in size.
 
-Shape letters: N images, G clusters, R resamples, K stages, B bins.
+Shape letters: N images, G clusters, R resamples, K stages, B bins, D draws.
 
 References:
     Nixon et al., CVPR Workshops 2019, arXiv:1904.01685 (equal-mass bins).
@@ -24,14 +24,13 @@ BINS = 15
 
 def confidence_sums(answers: Predictions) -> Float[np.ndarray, "G B 3"]:
     """Return images, confidence in the top stage, and hits, by cluster (ascending) and bin."""
-    confidence = answers.probabilities.max(axis=1)
-    return _sums(confidence, answers.predicted == answers.truth, cluster_codes(answers))
+    return _sums(_stated(answers).max(axis=1), answers.predicted == answers.truth, cluster_codes(answers))
 
 
 def stage_sums(answers: Predictions) -> Float[np.ndarray, "G K B 3"]:
     """Return images, probability of a stage, and images of that stage, by cluster (ascending), stage and bin."""
-    clusters, truth = cluster_codes(answers), answers.truth
-    tables = [_sums(answers.probabilities[:, k], truth == k, clusters) for k in range(len(answers.scale))]
+    clusters, stated = cluster_codes(answers), _stated(answers)
+    tables = [_sums(stated[:, k], answers.truth == k, clusters) for k in range(len(answers.scale))]
     return np.stack(tables, axis=1)
 
 
@@ -67,11 +66,49 @@ def _errors(totals: Float[np.ndarray, "*batch B 3"]) -> Float[np.ndarray, "*batc
     return error
 
 
+def _stated(answers: Predictions) -> Float[np.ndarray, "N K"]:
+    p = answers.probabilities.astype(np.float64)
+    stated: np.ndarray = np.round(p / p.sum(axis=1, keepdims=True), 12)
+    return stated
+
+
+def chance_errors(
+    answers: Predictions, draws: int, random: np.random.Generator
+) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
+    """Return both errors of D imagined networks that state the same and are exactly as right as they say.
+
+    True stages are drawn from the stated probabilities. All images of a cluster share one uniform number: they are
+    mostly of one patient, and so right or wrong together.
+
+    Args:
+        answers: Answers; their true stages are not looked at.
+        draws: How many networks are imagined.
+        random: Where truths come from.
+    """
+    stated, clusters = _stated(answers), cluster_codes(answers)
+    columns = [stated.max(axis=1), *stated.T]
+    bins = [_places(column) for column in columns]
+    sure = [np.bincount(bin_of, weights=column, minlength=BINS) for bin_of, column in zip(bins, columns, strict=True)]
+    cumulated = np.cumsum(stated, axis=1)[:, :-1]
+    errors = np.empty((draws, len(columns)))
+    for draw in errors:
+        truth = (random.random(int(clusters.max()) + 1)[clusters][:, None] >= cumulated).sum(axis=1)
+        hits = [answers.predicted == truth, *(truth == k for k in range(len(answers.scale)))]
+        right = [np.bincount(bin_of, weights=hit, minlength=BINS) for bin_of, hit in zip(bins, hits, strict=True)]
+        draw[:] = [np.abs(s - r).sum() / len(truth) for s, r in zip(sure, right, strict=True)]
+    return errors[:, 0], errors[:, 1:].mean(axis=1)
+
+
+def _places(stated: Float[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    _, alike, counts = np.unique(stated, return_inverse=True, return_counts=True)
+    lower = np.cumsum(counts) - counts  # by the first of those that are equal
+    places: np.ndarray = lower[alike] * BINS // len(stated)
+    return places
+
+
 def _sums(
     stated: Float[np.ndarray, " N"], hit: Bool[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, "G B 3"]:
-    place = np.empty(len(stated), dtype=np.int64)
-    place[np.argsort(stated, kind="stable")] = np.arange(len(stated)) * BINS // len(stated)
-    cell, size = clusters * BINS + place, (int(clusters.max()) + 1) * BINS
+    cell, size = clusters * BINS + _places(stated), (int(clusters.max()) + 1) * BINS
     columns = [np.bincount(cell, weights=values, minlength=size) for values in (None, stated, hit)]
     return np.stack(columns, axis=1).astype(np.float64).reshape(-1, BINS, 3)

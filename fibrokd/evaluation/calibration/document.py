@@ -9,16 +9,20 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from fibrokd.evaluation.calibration.binned import (
+    BINS,
     calibration_errors,
+    chance_errors,
     confidence_sums,
     stage_errors,
     stage_sums,
     weighted,
 )
-from fibrokd.evaluation.calibration.temperature import fit_temperature, scaled
+from fibrokd.evaluation.calibration.differences import distances_of_differences
+from fibrokd.evaluation.calibration.temperature import fitted, scaled
 from fibrokd.evaluation.intervals import (
     BootstrapConfig,
     Estimate,
+    Interval,
     as_json,
     bootstrap,
     draw_counts,
@@ -34,17 +38,32 @@ ERRORS = {
 }
 """Error → sums by cluster, errors of weighted sums."""
 
+LEAST_IN_BIN = 5
+"""Images per bin from which an error gets an interval."""
+
+CHANCES = 200
+"""Imagined networks from which the error is taken that one shows which is exactly as right as it says."""
+
 SCORED = ("log_loss", "brier")
 """Metrics that temperature scaling may improve."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Drawn:
-    """Errors, and sums by bin, on all images first and then on the resamples; clusters that each bin holds."""
+    """What all images and the resamples say.
+
+    Args:
+        errors: Error → on all images first, then on the resamples.
+        bins: Sums by bin, in the same order.
+        held: Clusters that each bin holds.
+        chance: Error → of imagined networks that are exactly as right as they say.
+        clusters: Number of clusters.
+    """
 
     errors: dict[str, Float[np.ndarray, " R1"]]
     bins: Float[np.ndarray, "R1 B 3"]
     held: Int[np.ndarray, " B"]
+    chance: dict[str, Float[np.ndarray, " D"]]
     clusters: int
 
 
@@ -60,16 +79,22 @@ def calibration(part: Predictions, validation: Predictions | None, config: Boots
     found: dict[str, Any] = {name: _error(drawn, name, config) for name in ERRORS}
     details: dict[str, Any] = {
         "overconfidence": as_json(interval_of(_overconfidence(drawn), config)),
+        "by_chance": {
+            name: {"mean": _digits(float(errors.mean())), "at_most": _digits(float(np.quantile(errors, config.level)))}
+            for name, errors in drawn.chance.items()
+        },
         "bins": [_bin(drawn, place, config) for place in np.flatnonzero(drawn.held).tolist()],
     }
-    if validation is None or validation.split == part.split:
+    temperature = fitted(validation, config.min_clusters)
+    if validation is None or validation.split == part.split or temperature.refused:
+        details["no_temperature"] = temperature.refused or "it would be fitted on these very images"
         return found | {"calibration": details}
-    temperature = fit_temperature(validation)
-    after = scaled(part, temperature)
+    after = scaled(part, temperature.value)
     redrawn, sample = _drawn(after, config), bootstrap(after, config)
     details["temperature"] = {
-        "value": float(f"{temperature:.6g}"),
+        "value": float(f"{temperature.value:.6g}"),
         "fixed_on": validation.split,
+        "validation": {"images": len(validation), "clusters": len(set(validation.groups))},
         **{name: _error(redrawn, name, config) for name in ERRORS},
         "overconfidence": as_json(interval_of(_overconfidence(redrawn), config)),
         **{name: as_json(metric_interval(METRICS[name], sample)) for name in SCORED},
@@ -88,18 +113,38 @@ def _drawn(part: Predictions, config: BootstrapConfig) -> _Drawn:
             errors[name].append(of_sums(sums[name], weights))
         bins.append(weighted(confidence, weights))
     held = (confidence[..., 0] > 0).sum(axis=0)
-    return _Drawn({name: np.concatenate(each) for name, each in errors.items()}, np.concatenate(bins), held, G)
+    chance = chance_errors(part, CHANCES, np.random.default_rng(config.seed))
+    return _Drawn(
+        errors={name: np.concatenate(each) for name, each in errors.items()},
+        bins=np.concatenate(bins),
+        held=held,
+        chance=dict(zip(ERRORS, chance, strict=True)),
+        clusters=G,
+    )
 
 
 def _error(drawn: _Drawn, name: str, config: BootstrapConfig) -> dict[str, Any]:
-    # Draws of a calibration error lie too high by the noise that resampling adds to its bins, so that percentiles may
-    # miss the value itself. Symmetric bounds hold in simulations (Hall, J R Stat Soc B 1988;50:35).
-    value, drawn_values = float(drawn.errors[name][0]), drawn.errors[name][1:]
-    found = interval_of(Estimate(value, drawn_values, drawn.clusters, "there are no images"), config)
+    value, resampled = float(drawn.errors[name][0]), drawn.errors[name][1:]
+    found = interval_of(Estimate(value, resampled, drawn.clusters, "there are no images"), config)
     if found.low is None:
         return as_json(found)
-    reach = float(np.quantile(np.abs(drawn_values - value), config.level))
-    return as_json(found) | {"low": _digits(max(0.0, value - reach)), "high": _digits(min(1.0, value + reach))}
+    if name == "classwise_calibration_error":
+        return as_json(_without_bounds(found, "no interval: the noise of its bins is too large a part of it"))
+    per_bin = drawn.bins[0, :, 0].sum() / BINS
+    if per_bin < LEAST_IN_BIN:
+        return as_json(_without_bounds(found, f"no interval: fewer than {LEAST_IN_BIN} images per bin"))
+    # The noise of the bins lifts an error, and resampling adds as much again and half as much noise more: percentiles
+    # may miss the value itself. The bounds leave room for both (see distances_of_differences, docs/decisions/0013).
+    reach = np.quantile(distances_of_differences(resampled, max(0.0, float(resampled.mean()) - value)), config.level)
+    low, high = max(0.0, value - float(reach)), min(1.0, value + float(reach))
+    note = "symmetric bounds, wide enough for the noise of the bins"
+    if value <= np.quantile(drawn.chance[name], config.level):
+        low, note = 0.0, f"{note}; a network that is exactly as right as it says may show as much"
+    return as_json(Interval(value, low, high, config.level, drawn.clusters, note))
+
+
+def _without_bounds(found: Interval, note: str) -> Interval:
+    return Interval(found.value, None, None, found.level, found.clusters, note)
 
 
 def _overconfidence(drawn: _Drawn) -> Estimate:

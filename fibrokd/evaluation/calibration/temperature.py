@@ -10,17 +10,49 @@ Reference: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, arXi
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from fibrokd.evaluation.intervals import MIN_CLUSTERS
 from fibrokd.evaluation.predictions import Predictions
 
 LOWEST, HIGHEST = 0.05, 20.0
 """Temperatures that are tried."""
-_LEAST = 1e-12  # probabilities below this are the rounding of a file
+_LEAST = float(np.finfo(np.float64).tiny)  # the logarithm of 0 is not a number to divide
+
+
+class Fitted(NamedTuple):
+    """A temperature; 1 where there is none, and why.
+
+    Args:
+        value: The temperature.
+        refused: Why there is none; empty otherwise.
+    """
+
+    value: float
+    refused: str
+
+
+def fitted(validation: Predictions | None, least: int = MIN_CLUSTERS) -> Fitted:
+    """Return the temperature of a network, or why its validation answers hold none.
+
+    Args:
+        validation: Its answers on validation images; ``None`` where there are none.
+        least: Clusters of images below which none is fitted.
+    """
+    if validation is None:
+        return Fitted(1.0, "there are no answers on validation images to fit one on")
+    clusters = len(set(validation.groups))
+    if clusters < least:
+        return Fitted(1.0, f"the validation images are of {clusters} clusters only (at least {least} needed)")
+    value = fit_temperature(validation)
+    if not LOWEST * 1.001 < value < HIGHEST * 0.999:
+        return Fitted(1.0, f"the validation answers hold no evidence against {value:.3g}, the most extreme one tried")
+    return Fitted(value, "")
 
 
 def fit_temperature(validation: Predictions) -> float:

@@ -26,9 +26,9 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from fibrokd.evaluation.calibration.differences import distances_of_differences
 from fibrokd.evaluation.claims.register import ArmOf, Claim, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.intervals import MAX_UNDEFINED, MIN_CLUSTERS, require_same_images
-from fibrokd.evaluation.study.calibration import distances_of_differences
 from fibrokd.evaluation.study.pooled import CALIBRATION, Pool
 
 TEACHER = "teacher:"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class DecisionMetric:
     Args:
         title: What a report calls it.
         function: Decisions [*batch] → values [*batch]; NaN where undefined.
-        counted: Decisions of single clusters → True where a cluster holds images that the figure counts.
+        clusters: Decisions of single clusters [G] → how many of them the figure rests on.
         definition: One sentence for a reader who is no statistician.
         undefined: Why the function may answer NaN.
         proportion: It is a share of images.
@@ -56,7 +56,7 @@ class DecisionMetric:
 
     title: str
     function: Callable[[Decisions], Float[np.ndarray, "*batch"]]
-    counted: Callable[[Decisions], Bool[np.ndarray, "*batch"]]
+    clusters: Callable[[Decisions], int]
     definition: str
     undefined: str
     proportion: bool = True
@@ -83,25 +83,37 @@ def npv(found: Decisions) -> Float[np.ndarray, "*batch"]:
 
 
 def lr_positive(found: Decisions) -> Float[np.ndarray, "*batch"]:
-    """Sensitivity ÷ (1 − specificity)."""
-    return ratio(sensitivity(found), ratio(found.alarms, found.passes + found.alarms))
+    """Sensitivity ÷ (1 − specificity); infinite where there are hits and no alarms."""
+    return _odds(sensitivity(found), ratio(found.alarms, found.passes + found.alarms))
 
 
 def lr_negative(found: Decisions) -> Float[np.ndarray, "*batch"]:
-    """(1 − sensitivity) ÷ specificity."""
-    return ratio(ratio(found.misses, found.hits + found.misses), specificity(found))
+    """(1 − sensitivity) ÷ specificity; infinite where there are misses and no passes."""
+    return _odds(ratio(found.misses, found.hits + found.misses), specificity(found))
 
 
 def ppv_at(found: Decisions, prevalence: float) -> Float[np.ndarray, "*batch"]:
-    """Positive predictive value were ``prevalence`` of the images positive (Bayes)."""
-    true = sensitivity(found) * prevalence
-    return ratio(true, true + (1 - specificity(found)) * (1 - prevalence))
+    """Positive predictive value were ``prevalence`` of the images positive."""
+    return bayes(sensitivity(found), 1 - specificity(found), prevalence)
 
 
 def npv_at(found: Decisions, prevalence: float) -> Float[np.ndarray, "*batch"]:
-    """Negative predictive value were ``prevalence`` of the images positive (Bayes)."""
-    true = specificity(found) * (1 - prevalence)
-    return ratio(true, true + (1 - sensitivity(found)) * prevalence)
+    """Negative predictive value were ``prevalence`` of the images positive."""
+    return bayes(specificity(found), 1 - sensitivity(found), 1 - prevalence)
+
+
+def bayes(
+    right: Float[np.ndarray, "*batch"], wrong: Float[np.ndarray, "*batch"], prior: float
+) -> Float[np.ndarray, "*batch"]:
+    """Return how many of those called something are it (Bayes' rule).
+
+    Args:
+        right: Share of those that are it that are called so.
+        wrong: Share of the others that are called so.
+        prior: Share that is it.
+    """
+    true = right * prior
+    return ratio(true, true + wrong * (1 - prior))
 
 
 def net_benefit(found: Decisions, probability: float) -> Float[np.ndarray, "*batch"]:
@@ -112,6 +124,20 @@ def net_benefit(found: Decisions, probability: float) -> Float[np.ndarray, "*bat
         probability: Probability at which one would act, above 0 and below 1.
     """
     return ratio(found.hits, found.images) - ratio(found.alarms, found.images) * probability / (1 - probability)
+
+
+def both_classes(each: Decisions) -> int:
+    """Return as many clusters as the smaller class has: the other one cannot make up for it."""
+    positive, negative = each.hits + each.misses, each.alarms + each.passes
+    return int(min((positive > 0).sum(), (negative > 0).sum()))
+
+
+def _holding(images: Float[np.ndarray, " G"]) -> int:
+    return int((images > 0).sum())
+
+
+def _odds(above: Float[np.ndarray, "*batch"], below: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    return np.where((below == 0) & (above > 0), np.inf, ratio(above, below))
 
 
 def ratio(
@@ -127,21 +153,21 @@ DECISION_METRICS: dict[str, DecisionMetric] = {
     "sensitivity": DecisionMetric(
         "Sensitivity",
         sensitivity,
-        lambda each: each.hits + each.misses > 0,
+        lambda each: _holding(each.hits + each.misses),
         "Of the images that have the end point, the share called so.",
         "no image has the end point",
     ),
     "specificity": DecisionMetric(
         "Specificity",
         specificity,
-        lambda each: each.passes + each.alarms > 0,
+        lambda each: _holding(each.passes + each.alarms),
         "Of the images that do not have the end point, the share called so.",
         "every image has the end point",
     ),
     "ppv": DecisionMetric(
         "PPV",
         ppv,
-        lambda each: each.hits + each.alarms > 0,
+        lambda each: _holding(each.hits + each.alarms),
         "Positive predictive value: of the images called positive, the share that has the end point, at the prevalence "
         "of these images.",
         "no image is called positive",
@@ -149,7 +175,7 @@ DECISION_METRICS: dict[str, DecisionMetric] = {
     "npv": DecisionMetric(
         "NPV",
         npv,
-        lambda each: each.passes + each.misses > 0,
+        lambda each: _holding(each.passes + each.misses),
         "Negative predictive value: of the images called negative, the share that does not have the end point, at the "
         "prevalence of these images.",
         "no image is called negative",
@@ -157,19 +183,19 @@ DECISION_METRICS: dict[str, DecisionMetric] = {
     "lr_positive": DecisionMetric(
         "LR+",
         lr_positive,
-        lambda each: each.images > 0,
+        both_classes,
         "Positive likelihood ratio: how many times the odds of the end point grow when an image is called positive; "
         "1 says nothing.",
-        "no image is called positive by mistake, or one of the two classes is missing",
+        "without a false alarm it is infinite, and without hits or one of the two classes unknown",
         proportion=False,
     ),
     "lr_negative": DecisionMetric(
         "LR−",
         lr_negative,
-        lambda each: each.images > 0,
+        both_classes,
         "Negative likelihood ratio: what the odds of the end point are multiplied by when an image is called negative; "
         "1 says nothing.",
-        "no image is called negative rightly, or one of the two classes is missing",
+        "where no image is called negative rightly it is infinite, and without one of the two classes unknown",
         proportion=False,
     ),
 }

@@ -6,13 +6,18 @@ or where they lack one of the two classes, that is said instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from fibrokd.evaluation.end_points.decisions import (
     DECISION_METRICS,
     DecisionMetric,
     Decisions,
+    bayes,
+    both_classes,
     net_benefit,
     npv_at,
     ppv_at,
@@ -48,48 +53,68 @@ def end_points(part: Predictions, validation: Predictions | None, config: Bootst
     """
     if not part.scale.cutoffs:
         return {}
-    fixed = {cutoff: _thresholds(part, validation, cutoff) for cutoff in part.scale.cutoffs}
-    thresholds = {cutoff: [*PROBABILITIES, *limits.values()] for cutoff, (limits, _) in fixed.items()}
+    fixed = {cutoff: _fixed(part, validation, cutoff, config.min_clusters) for cutoff in part.scale.cutoffs}
+    thresholds = {cutoff: [*PROBABILITIES, *each.limits.values()] for cutoff, each in fixed.items()}
     samples = end_point_samples(part, thresholds, config)
     found = {
-        name: _end_point(samples[cutoff], *fixed[cutoff])
+        name: _end_point(samples[cutoff], fixed[cutoff])
         for name, cutoff in zip(part.scale.cutoff_names, part.scale.cutoffs, strict=True)
     }
     return {"auroc": {name: entry.pop("auroc") for name, entry in found.items()}, "end_points": found}
 
 
-def _end_point(sample: EndPointSample, limits: Mapping[str, float], refused: str) -> dict[str, Any]:
+class _Fixed(NamedTuple):
+    """Rule → threshold, rule → why there is none, and the validation images that this rests on."""
+
+    limits: dict[str, float]
+    refused: dict[str, str]
+    rests_on: dict[str, dict[str, int]]
+
+
+def _fixed(part: Predictions, validation: Predictions | None, cutoff: int, least: int) -> _Fixed:
+    if part.split == FIXED_ON:
+        return _Fixed({}, dict.fromkeys(RULES, "thresholds are fixed on these very images"), {})
+    if validation is None:
+        return _Fixed({}, dict.fromkeys(RULES, "there are no answers on validation images to fix one on"), {})
+    scores, positive = probability_of(validation, cutoff), has_end_point(validation, cutoff)
+    groups = np.array(validation.groups)
+    rests_on = {
+        name: {"images": int(rows.sum()), "clusters": len(set(groups[rows].tolist()))}
+        for name, rows in (("positive", positive), ("negative", ~positive))
+    }
+    known = curve(scores, positive)
+    fewest = min(each["clusters"] for each in rests_on.values())
+    if known is None or fewest < least:
+        why = f"one of the two classes has validation images of {fewest} clusters only (at least {least} needed)"
+        return _Fixed({}, dict.fromkeys(RULES, why), rests_on)
+    limits = {name: threshold(rule, known) for name, rule in RULES.items()}
+    refused = {name: "the rule would call every image positive" for name, limit in limits.items() if limit == 0}
+    return _Fixed({name: limit for name, limit in limits.items() if limit > 0}, refused, rests_on)
+
+
+def _end_point(sample: EndPointSample, fixed: _Fixed) -> dict[str, Any]:
     entry: dict[str, Any] = {
         name: {"images": int(images.sum()), "clusters": int((images > 0).sum())}
         for name, images in (("positive", sample.positive), ("negative", sample.negative))
     }
-    entry["auroc"] = as_json(_area(sample, sample.auroc, "every image has the end point, or none"))
-    entry["average_precision"] = as_json(_area(sample, sample.average_precision, "no image has the end point"))
+    entry["auroc"] = as_json(_area(sample, sample.auroc))
+    entry["average_precision"] = as_json(_area(sample, sample.average_precision))
     entry["decision_curve"] = [_benefit(sample, place, probability) for place, probability in enumerate(PROBABILITIES)]
     entry["operating_points"] = {
-        rule: {"threshold": float(f"{limit:.12g}"), "fixed_on": FIXED_ON}
-        | _operating_point(sample, len(PROBABILITIES) + place)
-        for place, (rule, limit) in enumerate(limits.items())
+        rule: {"threshold": limit, "fixed_on": FIXED_ON} | _operating_point(sample, len(PROBABILITIES) + place)
+        for place, (rule, limit) in enumerate(fixed.limits.items())
     }
-    return entry | ({"no_threshold": refused} if refused else {})
+    entry |= {"no_threshold": fixed.refused} if fixed.refused else {}
+    return entry | ({"validation": fixed.rests_on} if fixed.rests_on else {})
 
 
-def _thresholds(part: Predictions, validation: Predictions | None, cutoff: int) -> tuple[dict[str, float], str]:
-    """Return the threshold of every rule, or why there are none."""
-    if part.split == FIXED_ON:
-        return {}, "thresholds are fixed on these very images"
-    if validation is None:
-        return {}, "there are no answers on validation images to fix thresholds on"
-    known = curve(probability_of(validation, cutoff), has_end_point(validation, cutoff))
-    if known is None:
-        return {}, "the validation images lack those with the end point, or those without"
-    return {name: threshold(rule, known) for name, rule in RULES.items()}, ""
+def _area(sample: EndPointSample, area: Area) -> Interval:
+    undefined = "every image has the end point, or none"
+    return interval_of(Estimate(area.value, area.resampled, _smaller_class(sample), undefined), sample.config)
 
 
-def _area(sample: EndPointSample, area: Area, undefined: str) -> Interval:
-    # As many clusters as the smaller class has: the other one cannot make up for it.
-    clusters = int(min((sample.positive > 0).sum(), (sample.negative > 0).sum()))
-    return interval_of(Estimate(area.value, area.resampled, clusters, undefined), sample.config)
+def _smaller_class(sample: EndPointSample) -> int:
+    return both_classes(_at(sample.by_group, 0))
 
 
 def _operating_point(sample: EndPointSample, place: int) -> dict[str, Any]:
@@ -106,7 +131,7 @@ def _decided(sample: EndPointSample, place: int, metric: DecisionMetric) -> Inte
     found = Estimate(
         value=float(metric.function(_at(sample.pooled, place))[0]),
         resampled=metric.function(_at(sample.resampled, place)),
-        clusters=int(metric.counted(_at(sample.by_group, place)).sum()),
+        clusters=metric.clusters(_at(sample.by_group, place)),
         undefined=metric.undefined,
         proportion=metric.proportion,
     )
@@ -114,21 +139,37 @@ def _decided(sample: EndPointSample, place: int, metric: DecisionMetric) -> Inte
 
 
 def _predictive_values(sample: EndPointSample, place: int, prevalence: float) -> tuple[Interval, Interval]:
-    clusters = int(min((sample.positive > 0).sum(), (sample.negative > 0).sum()))
-    undefined = "no image is called so, or one of the two classes is missing"
-    ppv, npv = (
-        interval_of(
-            Estimate(
-                value=float(function(_at(sample.pooled, place), prevalence)[0]),
-                resampled=function(_at(sample.resampled, place), prevalence),
-                clusters=clusters,
-                undefined=undefined,
-            ),
-            sample.config,
-        )
-        for function in (ppv_at, npv_at)
+    right, wrong = (_decided(sample, place, DECISION_METRICS[name]) for name in ("sensitivity", "specificity"))
+    return (
+        _predictive_value(sample, place, ppv_at, prevalence, _Carried(right, wrong, prevalence)),
+        _predictive_value(sample, place, npv_at, prevalence, _Carried(wrong, right, 1 - prevalence)),
     )
-    return ppv, npv
+
+
+class _Carried(NamedTuple):
+    """What a predictive value is made of: the share of its class called so, that of the other not called so, prior."""
+
+    own: Interval
+    other: Interval
+    prior: float
+
+
+def _predictive_value(
+    sample: EndPointSample,
+    place: int,
+    function: Callable[[Decisions, float], Float[np.ndarray, "*batch"]],
+    prevalence: float,
+    carried: _Carried,
+) -> Interval:
+    clusters = _smaller_class(sample)
+    if carried.other.value == 1 and carried.other.low is not None and carried.own.value:
+        # No resample has a mistake that the images do not have: percentiles would claim certainty.
+        shares = np.array([carried.own.value]), np.array([1 - carried.other.low])
+        low, note = float(bayes(*shares, carried.prior)[0]), "exact bound of a share without mistakes, carried through"
+        return Interval(1.0, low, 1.0, sample.config.level, clusters, note)
+    value, drawn = (function(_at(each, place), prevalence) for each in (sample.pooled, sample.resampled))
+    undefined = "no image is called so, or one of the two classes is missing"
+    return interval_of(Estimate(float(value[0]), drawn, clusters, undefined), sample.config)
 
 
 def _benefit(sample: EndPointSample, place: int, probability: float) -> dict[str, Any]:

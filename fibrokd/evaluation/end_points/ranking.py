@@ -60,7 +60,8 @@ class Ranking:
         reached = (own * ratio(hits, hits + alarms, 0.0)).sum(axis=1)
         beaten = (own * (lower + negatives[:, self.upto])).sum(axis=1) / 2
         pairs = positives[:, -1] * negatives[:, -1]
-        return ratio(beaten, pairs), ratio(reached, positives[:, -1])
+        # Without negative images precision is 1 whatever the order: no figure of the network.
+        return ratio(beaten, pairs), np.where(pairs > 0, ratio(reached, positives[:, -1]), np.nan)
 
 
 def rank(scores: Float[np.ndarray, " N"], positive: Bool[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]) -> Ranking:

@@ -60,9 +60,12 @@ class EndPointSample:
 
 
 def probability_of(part: Predictions, cutoff: int) -> Float[np.ndarray, " N"]:
-    """Return the probability of "stage ≥ cutoff" of every image, after its probabilities were divided by their sum."""
+    """Return the probability of "stage ≥ cutoff" of every image, after its probabilities were divided by their sum.
+
+    Rounded to twelve decimals, so that sums of the same probabilities are equal whatever the order of addition.
+    """
     p = part.probabilities.astype(np.float64)
-    scores: np.ndarray = p[:, cutoff:].sum(axis=1) / p.sum(axis=1)
+    scores: np.ndarray = np.round(p[:, cutoff:].sum(axis=1) / p.sum(axis=1), 12)
     return scores
 
 

@@ -29,7 +29,7 @@ def end_point_table(document: Mapping[str, Any]) -> pd.DataFrame:
         for name, entry in metrics.get("end_points", {}).items()
         for row in _rows(metrics["auroc"][name], entry)
     ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"clusters": "Int64"})
 
 
 def write_end_points(path: Path, document: Mapping[str, Any]) -> None:
@@ -38,6 +38,13 @@ def write_end_points(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _rows(auroc: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in ("positive", "negative"):
+        yield {"quantity": f"{name}_images", "value": entry[name]["images"], "clusters": entry[name]["clusters"]}
+        if "validation" in entry:
+            known = entry["validation"][name]
+            yield {"quantity": f"{name}_validation_images", "value": known["images"], "clusters": known["clusters"]}
+    for rule, reason in entry.get("no_threshold", {}).items():
+        yield {"rule": rule, "quantity": "threshold", "note": f"none: {reason}"}
     yield {"quantity": "auroc", **auroc}
     yield {"quantity": "average_precision", **entry["average_precision"]}
     for rule, point in entry["operating_points"].items():

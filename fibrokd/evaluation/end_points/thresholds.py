@@ -76,8 +76,12 @@ def sensitive(found: Curve) -> int:
 def threshold(rule: Rule, found: Curve) -> float:
     """Return the threshold that a rule chooses; 0 where it calls every image positive."""
     place = rule.choose(found)
-    last = place + 1 == len(found.scores)
-    return 0.0 if last else float(found.scores[place : place + 2].mean())
+    if place + 1 == len(found.scores):
+        return 0.0
+    above, below = float(found.scores[place]), float(found.scores[place + 1])
+    # Scores have twelve decimals, their middle thirteen: what is written down is what was used.
+    middle = round((above + below) / 2, 13)
+    return middle if below < middle <= above else above
 
 
 RULES: dict[str, Rule] = {
@@ -89,7 +93,7 @@ RULES: dict[str, Rule] = {
     "sensitivity_95": Rule(
         "95 % sensitivity",
         sensitive,
-        "Highest threshold that finds at least 95 % of the validation images that have the end point.",
+        "Strictest threshold that finds at least 95 % of the validation images that have the end point.",
     ),
 }
 """Rules by the name that metrics.json uses."""

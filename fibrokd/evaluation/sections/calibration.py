@@ -19,7 +19,8 @@ TITLES = {
 }
 TERMS = {
     "ECE": f"Expected calibration error: images are put into {BINS} bins of equal size by the probability of the "
-    "predicted stage; the mean distance of that probability and the share staged right. Chance keeps it above 0.",
+    "predicted stage; the mean distance of that probability and the share staged right. Chance keeps it above 0: "
+    "beside it stands what a network would show that states the same and is exactly as right as it says.",
     "Classwise ECE": "The same for the probability of every single stage, averaged over stages.",
     "Overconfidence": "Mean probability of the predicted stage minus accuracy; above 0 where the network is too sure.",
     "Temperature": "What log-probabilities are divided by so that the log loss on validation images is lowest; above "
@@ -27,16 +28,22 @@ TERMS = {
 }
 
 
-def calibration(inputs: ReportInputs) -> dict[str, Any]:
-    """Return tables before and after temperature scaling, and one reliability diagram per network."""
+def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return tables before and after temperature scaling, and one reliability diagram per network.
+
+    ``None`` where none of it was measured.
+    """
     footnotes = Footnotes()
     found = {name: metrics for name, metrics in inputs.networks.items() if "calibration" in metrics}
+    if not found:
+        return None
     scaled = {name: m["calibration"]["temperature"] for name, m in found.items() if "temperature" in m["calibration"]}
     return {
         "words": [_in_words(inputs.title_of(name), metrics) for name, metrics in found.items()],
         "rows": [
             {
                 "network": inputs.title_of(name),
+                "by_chance": _by_chance(metrics["calibration"]["by_chance"]["expected_calibration_error"]),
                 "cells": [_cell(_before(metrics, key), key, footnotes) for key in (*TITLES, *SCORED)],
             }
             for name, metrics in found.items()
@@ -44,10 +51,15 @@ def calibration(inputs: ReportInputs) -> dict[str, Any]:
         "scaled": [
             {
                 "network": inputs.title_of(name),
-                "temperature": number(after["value"]),
+                "temperature": f"{number(after['value'])} ({after['validation']['images']:,} images)",
                 "cells": [_cell(after[key], key, footnotes) for key in (*TITLES, *SCORED)],
             }
             for name, after in scaled.items()
+        ],
+        "refused": [
+            f"{inputs.title_of(name)}: no temperature, because {metrics['calibration']['no_temperature']}."
+            for name, metrics in found.items()
+            if "no_temperature" in metrics["calibration"]
         ],
         "columns": [*TITLES.values(), *(METRICS[name].title for name in SCORED)],
         "figures": [_figure(inputs.title_of(name), metrics["calibration"]["bins"]) for name, metrics in found.items()],
@@ -55,6 +67,10 @@ def calibration(inputs: ReportInputs) -> dict[str, Any]:
         "level": f"{100 * inputs.document['level']:g} %",
         "terms": [*TERMS.items(), *((METRICS[name].title, METRICS[name].definition) for name in SCORED)],
     }
+
+
+def _by_chance(found: Mapping[str, Any]) -> str:
+    return f"{number(found['mean'])} (up to {number(found['at_most'])})"
 
 
 def _before(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -69,7 +85,8 @@ def _cell(found: Mapping[str, Any], key: str, footnotes: Footnotes) -> Any:
 def _in_words(title: str, metrics: Mapping[str, Any]) -> str:
     found = metrics["calibration"]["overconfidence"]
     if found["low"] is None:
-        return f"{title}: too few clusters to say whether it is too sure."
+        why = found.get("note", "no interval")
+        return f"{title}: whether it is too sure cannot be said ({number(found['value'], signed=True)}; {why})."
     bounds = f"{number(found['value'], signed=True)}, {number(found['low'], True)} to {number(found['high'], True)}"
     if found["low"] > 0:
         return f"{title} is too sure ({bounds})."
@@ -95,5 +112,5 @@ def _figure(title: str, bins: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _bounded(found: Mapping[str, Any]) -> str:
     if found["low"] is None:
-        return number(found["value"])
+        return f"{number(found['value'])} (no interval)"
     return f"{number(found['value'])} ({number(found['low'])}–{number(found['high'])})"

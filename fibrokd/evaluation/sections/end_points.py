@@ -20,7 +20,8 @@ FALSE_ALARMS = tuple(round(0.01 * step, 2) for step in range(101))
 LISTED = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of false alarms at which it is written down."""
 AREAS = {
-    "AUROC": "Probability that an image with the end point gets a higher score than one without; 0.5 is chance.",
+    "AUROC": "Probability that an image with the end point gets a higher score than one without, equal scores counting "
+    "one half; 0.5 is chance.",
     "Average precision": "Precision averaged over the images that have the end point, in the order of their scores; "
     "chance is their share.",
     "Net benefit": "Hits minus false alarms, per image, a false alarm weighing the odds of the probability at which "
@@ -40,7 +41,7 @@ def end_points(inputs: ReportInputs) -> dict[str, Any] | None:
         "areas": [row for name in first["end_points"] for row in _areas(inputs, name, footnotes)],
         "rules": [_rule(inputs, rule, footnotes) for rule in RULES if _has(inputs, rule)],
         "refused": list(dict.fromkeys(_refusals(inputs))),
-        "rocs": [_roc(inputs, name) for name in first["end_points"]],
+        "rocs": [roc for name in first["end_points"] if (roc := _roc(inputs, name)) is not None],
         "listed": [f"{100 * share:g} %" for share in LISTED],
         "benefits": [_benefit(inputs, name) for name in first["end_points"]],
         "prevalences": [_prevalence(inputs, rule, footnotes) for rule in RULES if _has(inputs, rule)],
@@ -88,10 +89,10 @@ def _has(inputs: ReportInputs, rule: str) -> bool:
 
 def _refusals(inputs: ReportInputs) -> list[str]:
     return [
-        f"{end_point}, {inputs.title_of(name)}: no threshold, because {entry['no_threshold']}."
+        f"{end_point}, {inputs.title_of(name)}, {RULES[rule].title}: no threshold, because {reason}."
         for name, metrics in inputs.networks.items()
         for end_point, entry in metrics["end_points"].items()
-        if "no_threshold" in entry
+        for rule, reason in entry.get("no_threshold", {}).items()
     ]
 
 
@@ -111,7 +112,7 @@ def _rule(inputs: ReportInputs, rule: str, footnotes: Footnotes) -> dict[str, An
         {
             "end_point": end_point,
             "network": network,
-            "threshold": number(found["threshold"]),
+            "threshold": _threshold(found["threshold"]),
             "cells": [
                 cell(found[name], footnotes, unit_scale=metric.proportion) for name, metric in DECISION_METRICS.items()
             ],
@@ -119,6 +120,13 @@ def _rule(inputs: ReportInputs, rule: str, footnotes: Footnotes) -> dict[str, An
         for end_point, network, found in _points(inputs, rule)
     ]
     return {"title": RULES[rule].title, "definition": RULES[rule].definition, "rows": rows}
+
+
+def _threshold(value: float) -> str:
+    """Spell a probability so that it can be told from 0 and 1."""
+    if 0.001 <= value <= 0.999:
+        return number(value)
+    return f"{value:.2g}" if value < 0.5 else f"1 − {1 - value:.2g}"
 
 
 def _prevalence(inputs: ReportInputs, rule: str, footnotes: Footnotes) -> dict[str, Any]:
@@ -136,15 +144,17 @@ def _prevalence(inputs: ReportInputs, rule: str, footnotes: Footnotes) -> dict[s
     return {"title": RULES[rule].title, "rows": rows}
 
 
-def _roc(inputs: ReportInputs, end_point: str) -> dict[str, Any]:
+def _roc(inputs: ReportInputs, end_point: str) -> dict[str, Any] | None:
     curves: Roc = {}
     for part in inputs.parts:
         sensitivity = _sensitivities(part, part.scale.cutoffs[part.scale.cutoff_names.index(end_point)])
         if sensitivity:
             curves[inputs.title_of(part.network)] = (list(FALSE_ALARMS), sensitivity)
+    if not curves:
+        return None  # one of the two classes is missing, as the table of areas says
     return {
         "end_point": end_point,
-        "uri": roc_uri(curves) if curves else "",
+        "uri": roc_uri(curves),
         "alt": f"Receiver operating characteristic of {end_point}. {_roc_in_words(curves)}",
         "rows": [
             {"network": title, "values": [number(values[FALSE_ALARMS.index(share)]) for share in LISTED]}
@@ -167,10 +177,10 @@ def _sensitivities(part: Predictions, cutoff: int) -> list[float]:
 
 def _roc_in_words(curves: Roc) -> str:
     told = [
-        f"{title}: sensitivity {values[FALSE_ALARMS.index(0.1)]:.3f} at 10 % false alarms"
+        f"{title}: sensitivity {values[FALSE_ALARMS.index(0.1)]:.3f} with at most 10 % false alarms"
         for title, (_, values) in curves.items()
     ]
-    return "; ".join(told) + "." if told else "One of the two classes is missing."
+    return "; ".join(told) + "."
 
 
 def _benefit(inputs: ReportInputs, end_point: str) -> dict[str, Any]:
@@ -199,5 +209,5 @@ def _benefit(inputs: ReportInputs, end_point: str) -> dict[str, Any]:
 
 def _bounded(found: Mapping[str, Any]) -> str:
     if found["low"] is None:
-        return number(found["value"])
+        return f"{number(found['value'])} (no interval)"
     return f"{number(found['value'])} ({number(found['low'])} to {number(found['high'])})"

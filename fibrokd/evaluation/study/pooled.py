@@ -25,10 +25,11 @@ from pydantic import Field
 
 from fibrokd.errors import TableError
 from fibrokd.evaluation.calibration.binned import calibration_errors, confidence_sums
+from fibrokd.evaluation.calibration.differences import distances_of_differences
 from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts, percentile_interval, require_same_images
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.study.calibration import distances_of_differences, restricted
+from fibrokd.evaluation.study.restricted import restricted
 from fibrokd.evaluation.totals import totals_by_group
 
 CALIBRATION = "expected_calibration_error"
