@@ -17,30 +17,30 @@ def search(prints: np.ndarray, tables: int = TABLES) -> Pairs:
 
 
 def test_copies_among_thousands_are_found() -> None:
-    prints, pairs = planted(3000, 500, 0.92)
+    prints, pairs = planted(2000, 400, 0.92)
     found = search(prints)
     assert len(set(zip(found.first.tolist(), found.second.tolist(), strict=True)) & set(pairs)) >= 0.995 * len(pairs)
     assert (found.value >= 0.65).all()
 
 
 def test_more_tables_find_more_of_what_is_hardly_alike() -> None:
-    prints, pairs = planted(1500, 400, 0.75)
+    prints, pairs = planted(700, 200, 0.75)
     found = [len(search(prints, tables)) for tables in (1, 3, 9)]
     assert found[0] < found[1] < found[2] <= len(pairs)
 
 
 def test_independent_pictures_give_no_pairs() -> None:
-    assert len(search(quantised(noise(2000)))) == 0
+    assert len(search(quantised(noise(1200)))) == 0
 
 
 def test_reducing_keeps_mirroring_a_change_of_signs() -> None:
-    prints = quantised(noise(600))
+    prints = quantised(noise(200))
     reduced, turned = reduce(prints), reduce(np.concatenate([mirrored(prints), prints]))
     straight = reduced.values.copy()
     straight[:, reduced.even :] *= -1
     again = reduce(np.concatenate([prints, mirrored(prints)]))
-    np.testing.assert_allclose(again.values[600:, : again.even], again.values[:600, : again.even], atol=1e-4)
-    np.testing.assert_allclose(again.values[600:, again.even :], -again.values[:600, again.even :], atol=1e-4)
+    np.testing.assert_allclose(again.values[200:, : again.even], again.values[:200, : again.even], atol=1e-4)
+    np.testing.assert_allclose(again.values[200:, again.even :], -again.values[:200, again.even :], atol=1e-4)
     assert turned.values.shape[1] == again.values.shape[1]
     np.testing.assert_allclose(np.linalg.norm(straight, axis=1), 1, atol=1e-5)
 
