@@ -28,7 +28,10 @@ class OfClusters:
 
 
 def mean_by_cluster(part: Predictions) -> OfClusters:
-    """Return the mean probabilities over the images of every cluster."""
+    """Return the mean probabilities over the images of every cluster, rounded to twelve decimals.
+
+    The mean of equal probabilities is then the same however many there are.
+    """
     clusters = cluster_codes(part)
     G, K = int(clusters.max()) + 1, len(part.scale)
     sums = np.stack([np.bincount(clusters, weights=part.probabilities[:, k], minlength=G) for k in range(K)], axis=1)
@@ -42,6 +45,6 @@ def mean_by_cluster(part: Predictions) -> OfClusters:
         image_ids=names,
         groups=names,
         truth=counts[one].argmax(axis=1).astype(np.int64),
-        probabilities=sums[one] / sums[one].sum(axis=1, keepdims=True),
+        probabilities=np.round(sums[one] / sums[one].sum(axis=1, keepdims=True), 12),
     )
     return OfClusters(answers, int((~one).sum()))

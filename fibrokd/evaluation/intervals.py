@@ -237,9 +237,9 @@ def percentile_interval(
         return Interval(value, None, None, config.level, clusters, note)
     tail = (1 - config.level) / 2
     # An infinite resample is a large one, not a missing one.
-    low, high = (float(bound) for bound in np.quantile(np.minimum(defined, _INFINITE), [tail, 1 - tail]))
-    if high > _INFINITE / len(defined) ** 2:
-        note = f"no upper bound: infinite in {np.isinf(defined).mean():.1%} of the resamples"
+    low, high = (float(bound) for bound in np.quantile(np.clip(defined, -_INFINITE, _INFINITE), [tail, 1 - tail]))
+    if max(high, -low) > _INFINITE / len(defined) ** 2:
+        note = f"no interval: infinite in {np.isinf(defined).mean():.1%} of the resamples"
         return Interval(value, None, None, config.level, clusters, note)
     note = f"{undefined:.1%} of the resamples left out, where it is not estimable" if undefined else ""
     return Interval(value, low, high, config.level, clusters, note)

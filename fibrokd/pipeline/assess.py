@@ -21,6 +21,7 @@ from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select
+from fibrokd.errors import InputError
 from fibrokd.evaluation.conformal.document import write_sets
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.end_points.table import write_end_points
@@ -111,6 +112,11 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
     """
     answers: list[Predictions] = []
     splits = [split for split in config.splits if len(prepared.rows(split))]
+    if not splits:
+        raise InputError(
+            f"Expected images in one of the splits {', '.join(config.splits)} of {prepared.folder}, found none.",
+            "Name other splits, or give them a share in `splits` of the prepare step.",
+        )
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
         network = answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
@@ -136,7 +142,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, known, tied)
     write_json(out / "metrics.json", document)
     write_end_points(out / "end_points.csv", document)
-    write_sets(out / "sets.csv", predictions)
+    write_sets(out / "sets.csv", predictions, config.bootstrap)
     write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
     report = ReportInputs(
         title=config.title,

@@ -259,7 +259,8 @@ def test_a_missing_class_a_handful_of_patients_and_perfect_answers_are_said_not_
     # All 24 negative clusters were right: a specificity as low as this is compatible with them (Clopper and Pearson).
     assert edge == pytest.approx(0.025 ** (1 / 36))
     assert (screening["value"], screening["high"]) == (1.0, 1.0)
-    assert screening["low"] == pytest.approx(0.01 / (0.01 + (1 - edge) * 0.99))
+    found = 0.01 * point["sensitivity"]["low"]
+    assert screening["low"] == pytest.approx(found / (found + (1 - edge) * 0.99))
     assert perfect["auroc"]["≥F3"] == {
         "value": 1.0,
         "low": None,
@@ -279,7 +280,7 @@ def test_likelihood_ratios_rest_on_the_smaller_class_and_are_not_bounded_where_t
     seldom = Estimate(9.0, np.array([*np.linspace(4, 30, 95), *[np.inf] * 5]), 60, "")
     found = interval_of(seldom, FEW)
     assert (found.low, found.high) == (None, None)
-    assert found.note == "no upper bound: infinite in 5.0% of the resamples"
+    assert found.note == "no interval: infinite in 5.0% of the resamples"
     once = interval_of(replace(seldom, resampled=np.array([*np.linspace(4, 30, 99), np.inf])), FEW)
     assert once.low == pytest.approx(4.66, abs=0.1)
     assert once.high == pytest.approx(29.5, abs=0.5)

@@ -86,9 +86,10 @@ def charts_drawn_once() -> Iterator[None]:
 def _answers(scale: StageScale | None) -> list[Predictions]:
     sizes = {"scale": scale} if scale else {}
     return [
-        replace(made_up_predictions(name, 50, 2, skill, seed=seed, **sizes), split=split)
+        replace(part, split=split, groups=part.groups if split == "test" else tuple(split + g for g in part.groups))
         for name, skill in SKILLS.items()
         for split, seed in (("val", 4), ("calibration", 5), ("test", 3))
+        for part in [made_up_predictions(name, 50, 2, skill, seed=seed, **sizes)]
     ]
 
 
@@ -461,8 +462,9 @@ def test_whether_a_network_is_too_sure_is_said_in_words_with_its_temperature(htm
     told = _calibration(html)
     for title, name in (("Teacher", "teacher"), ("Student without teacher (control)", "student_plain")):
         after = _inputs().networks[name]["calibration"]["temperature"]
-        value = after["expected_calibration_error"]["value"]
-        assert f"{title} {after['value']:.3f} (100 images) {value:.3f}" in told
+        value, chance = after["expected_calibration_error"]["value"], after["by_chance"]
+        told_chance = " ".join(f"{each['mean']:.3f} (up to {each['at_most']:.3f})" for each in chance.values())
+        assert f"{title} {after['value']:.3f} (100 images) {told_chance} {value:.3f}" in told
     assert "no temperature" not in told
 
 
@@ -503,9 +505,20 @@ def test_stage_sets_are_told_with_coverage_size_and_a_warning_where_they_fail(ht
         row = f"{title} {share['value']:.3f} {share['low']:.3f}–{share['high']:.3f} "
         assert row in told
     document = copy.deepcopy(dict(_inputs().document))
-    document["networks"]["teacher"]["test"]["coverage"].update(value=0.7, low=0.6, high=0.8)
-    failing = _Page(render_report(replace(_inputs(), document=document))).text
-    assert "Teacher: sets hold the true stage of 70.0 % of the clusters, fewer than the wanted 90 %." in failing
+    teacher = document["networks"]["teacher"]["test"]
+    teacher["stage_sets"]["by_stage"]["F4"]["coverage"].update(value=0.1, low=0.0, high=0.3)
+    for bounds, words in (
+        (
+            [0.82, 0.96],
+            "That is fewer than the chance of the calibration explains (82 % to 96 %): do not rely on them.",
+        ),
+        ([0.6, 0.99], "That is fewer than wanted, as a calibration on so few clusters may come out (60 % to 99 %)."),
+    ):
+        teacher["coverage"].update(value=0.7, low=0.6, high=0.8)
+        teacher["stage_sets"]["by_calibration"] = bounds
+        failing = _Page(render_report(replace(_inputs(), document=document))).text
+        assert "Teacher: sets hold the true stage of 70.0 % of the clusters (wanted: 90 %)" in failing
+        assert f"{words} Among patients of F4 (10 %) they hold it less often than of all." in failing
 
 
 def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> None:
@@ -513,7 +526,10 @@ def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> N
     parts = inputs.parts
     document = metrics_document(parts, {part.network: {"parameters": 1} for part in parts}, FIT, FEW)
     told = _end_points(render_report(replace(inputs, predictions=parts, document=document)))
-    assert "≥F4, Teacher, Youden: no threshold, because there are no answers on validation images" in told
+    line = (
+        "No threshold, because there are no answers on validation images to fix one on: Teacher ≥F2, ≥F3 and ≥F4; Stu"
+    )
+    assert line in told
     assert "Predictive values by prevalence" not in told
 
 

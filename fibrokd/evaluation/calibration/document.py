@@ -39,7 +39,7 @@ ERRORS = {
 """Error → sums by cluster, errors of weighted sums."""
 
 LEAST_IN_BIN = 5
-"""Images per bin from which an error gets an interval."""
+"""Images per bin, on average, from which an error gets an interval."""
 
 CHANCES = 200
 """Imagined networks from which the error is taken that one shows which is exactly as right as it says."""
@@ -79,10 +79,7 @@ def calibration(part: Predictions, validation: Predictions | None, config: Boots
     found: dict[str, Any] = {name: _error(drawn, name, config) for name in ERRORS}
     details: dict[str, Any] = {
         "overconfidence": as_json(interval_of(_overconfidence(drawn), config)),
-        "by_chance": {
-            name: {"mean": _digits(float(errors.mean())), "at_most": _digits(float(np.quantile(errors, config.level)))}
-            for name, errors in drawn.chance.items()
-        },
+        "by_chance": _by_chance(drawn, config),
         "bins": [_bin(drawn, place, config) for place in np.flatnonzero(drawn.held).tolist()],
     }
     temperature = fitted(validation, config.min_clusters)
@@ -97,6 +94,7 @@ def calibration(part: Predictions, validation: Predictions | None, config: Boots
         "validation": {"images": len(validation), "clusters": len(set(validation.groups))},
         **{name: _error(redrawn, name, config) for name in ERRORS},
         "overconfidence": as_json(interval_of(_overconfidence(redrawn), config)),
+        "by_chance": _by_chance(redrawn, config),
         **{name: as_json(metric_interval(METRICS[name], sample)) for name in SCORED},
     }
     return found | {"calibration": details}
@@ -132,7 +130,7 @@ def _error(drawn: _Drawn, name: str, config: BootstrapConfig) -> dict[str, Any]:
         return as_json(_without_bounds(found, "no interval: the noise of its bins is too large a part of it"))
     per_bin = drawn.bins[0, :, 0].sum() / BINS
     if per_bin < LEAST_IN_BIN:
-        return as_json(_without_bounds(found, f"no interval: fewer than {LEAST_IN_BIN} images per bin"))
+        return as_json(_without_bounds(found, f"no interval: fewer than {LEAST_IN_BIN} images per bin on average"))
     # The noise of the bins lifts an error, and resampling adds as much again and half as much noise more: percentiles
     # may miss the value itself. The bounds leave room for both (see distances_of_differences, docs/decisions/0013).
     reach = np.quantile(distances_of_differences(resampled, max(0.0, float(resampled.mean()) - value)), config.level)
@@ -141,6 +139,13 @@ def _error(drawn: _Drawn, name: str, config: BootstrapConfig) -> dict[str, Any]:
     if value <= np.quantile(drawn.chance[name], config.level):
         low, note = 0.0, f"{note}; a network that is exactly as right as it says may show as much"
     return as_json(Interval(value, low, high, config.level, drawn.clusters, note))
+
+
+def _by_chance(drawn: _Drawn, config: BootstrapConfig) -> dict[str, dict[str, float]]:
+    return {
+        name: {"mean": _digits(float(errors.mean())), "at_most": _digits(float(np.quantile(errors, config.level)))}
+        for name, errors in drawn.chance.items()
+    }
 
 
 def _without_bounds(found: Interval, note: str) -> Interval:

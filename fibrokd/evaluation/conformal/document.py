@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fibrokd.evaluation.conformal.sets import by_calibration
 from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON, LEVEL, StageSets, stage_sets
 from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, Interval, as_json, draw_counts, interval_of
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import write_text
 
 LEAST_OF_STAGE = 20
-"""Calibration clusters of a stage from which its own coverage is given."""
+"""Calibration clusters of a stage below which its coverage is said to rest on few."""
 
 COLUMNS = ("network", "split", "group", "stage", "lowest", "highest", "covered", "set")
 
@@ -28,7 +29,7 @@ def coverage(part: Predictions, others: Mapping[str, Predictions], config: Boots
         others: Split → answers of the same network.
         config: How intervals are made.
     """
-    sets = stage_sets(part, others)
+    sets = stage_sets(part, others, config.min_clusters)
     if isinstance(sets, str):
         nothing = Interval(None, None, None, config.level, 0, f"not estimable: {sets}")
         return {"coverage": as_json(nothing), "stage_sets": {"level": LEVEL, "refused": sets}}
@@ -40,8 +41,10 @@ def coverage(part: Predictions, others: Mapping[str, Predictions], config: Boots
             "fixed_on": CALIBRATED_ON,
             "calibration_clusters": len(sets.calibrated),
             "left_out": {"assessed": sets.left_out[0], "calibration": sets.left_out[1]},
-            "temperature": _digits(sets.temperature),
+            "temperature": _digits(sets.temperature.value),
+            **({"no_temperature": sets.temperature.refused} if sets.temperature.refused else {}),
             "threshold": _digits(sets.threshold),
+            "by_calibration": [_digits(bound) for bound in by_calibration(len(sets.calibrated), LEVEL, config.level)],
             "size": as_json(counts.share("size", proportion=False)),
             "single": as_json(counts.share("single")),
             "sizes": np.bincount(sets.sizes, minlength=len(sets.answers.scale) + 1)[1:].tolist(),
@@ -50,14 +53,14 @@ def coverage(part: Predictions, others: Mapping[str, Predictions], config: Boots
     }
 
 
-def set_table(predictions: Sequence[Predictions]) -> pd.DataFrame:
+def set_table(predictions: Sequence[Predictions], config: BootstrapConfig) -> pd.DataFrame:
     """Return :data:`COLUMNS`, one row per network and cluster of every split that has sets."""
     answers: dict[str, dict[str, Predictions]] = {}
     for part in predictions:
         answers.setdefault(part.network, {})[part.split] = part
     rows = []
     for part in predictions:
-        sets = stage_sets(part, answers[part.network])
+        sets = stage_sets(part, answers[part.network], config.min_clusters)
         if isinstance(sets, str):
             continue
         stage = sets.answers.scale.names
@@ -67,9 +70,9 @@ def set_table(predictions: Sequence[Predictions]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def write_sets(path: Path, predictions: Sequence[Predictions]) -> None:
+def write_sets(path: Path, predictions: Sequence[Predictions], config: BootstrapConfig) -> None:
     """Write sets.csv atomically."""
-    write_text(path, set_table(predictions).to_csv(index=False, lineterminator="\n"))
+    write_text(path, set_table(predictions, config).to_csv(index=False, lineterminator="\n"))
 
 
 class _Counts:
@@ -101,11 +104,11 @@ class _Counts:
 
 def _of_stage(sets: StageSets, counts: _Counts, k: int) -> dict[str, Any]:
     own, known = int((sets.answers.truth == k).sum()), int((sets.calibrated == k).sum())
-    found = counts.share(f"covered {k}", f"clusters {k}")
+    entry = as_json(counts.share(f"covered {k}", f"clusters {k}"))
     if known < LEAST_OF_STAGE:
-        note = f"not estimable: {known} calibration clusters have this stage (at least {LEAST_OF_STAGE} needed)"
-        found = Interval(None, None, None, found.level, own, note)
-    return {"clusters": own, "calibration_clusters": known, "coverage": as_json(found)}
+        few = f"only {known} calibration clusters have this stage"
+        entry["note"] = f"{entry['note']}; {few}" if "note" in entry else few
+    return {"clusters": own, "calibration_clusters": known, "coverage": entry}
 
 
 def _digits(value: float) -> float:

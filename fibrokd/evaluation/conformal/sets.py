@@ -1,8 +1,9 @@
 """Contiguous conformal sets of stages: "F2–F3", never "F0 or F4".
 
 A set grows from the most probable stage by the likelier of its two neighbours. The score of a stage is the probability
-of the set by the time it is taken in; the threshold is the conformal quantile of the scores of the true stages of the
-calibration patients. Among patients exchangeable with these, at least the wanted share of sets hold the true stage.
+that the set has before the stage is taken in, 0 for the most probable one; the threshold is the conformal quantile of
+the scores of the true stages of the calibration patients. Among patients exchangeable with these, at least the wanted
+share of sets hold the true stage, on average over calibrations.
 
 Shape letters: N patients, K stages.
 
@@ -17,28 +18,28 @@ import math
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import beta
 
 
 def scores(probabilities: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
-    """Return for every stage the probability of the growing set by the time it is taken in; the last one has 1.
+    """Return for every stage the probability that the growing set has before it is taken in.
 
-    Of equally probable stages the least severe is taken first.
+    Of equally probable stages the least severe is taken first. Rounded to twelve decimals: sums of the same
+    probabilities must be equal whatever the order of addition, for a threshold may be one of them.
     """
     N, K = probabilities.shape
     rows = np.arange(N)
     fenced = np.full((N, K + 2), -1.0)  # nothing is taken from beyond the scale
-    fenced[:, 1:-1] = probabilities
+    fenced[:, 1:-1] = np.round(probabilities, 12)
     low = high = fenced.argmax(axis=1)
     mass = fenced[rows, low].copy()
-    found = np.empty((N, K + 2))
-    found[rows, low] = mass
-    for taken in range(2, K + 1):
+    found = np.zeros((N, K + 2))
+    for _ in range(K - 1):
         down = fenced[rows, low - 1] >= fenced[rows, high + 1]
         low, high = np.where(down, low - 1, low), np.where(down, high, high + 1)
         added = np.where(down, low, high)
-        # No more than 1: rounding must not leave out a stage before one that is taken in.
-        mass = np.ones(N) if taken == K else np.minimum(1.0, mass + fenced[rows, added])
-        found[rows, added] = mass
+        found[rows, added] = np.minimum(1.0, np.round(mass, 12))
+        mass += fenced[rows, added]
     return found[:, 1:-1]
 
 
@@ -51,6 +52,21 @@ def quantile(of_truth: Float[np.ndarray, " N"], level: float) -> float:
     """
     place = math.ceil((len(of_truth) + 1) * level - 1e-9)
     return 1.0 if place > len(of_truth) else float(np.sort(of_truth)[place - 1])
+
+
+def by_calibration(patients: int, level: float, share: float) -> tuple[float, float]:
+    """Return between which values the true coverage lies in a share of all calibrations, were scores never equal.
+
+    Args:
+        patients: Calibration patients, at least :func:`needed`.
+        level: Wanted coverage.
+        share: Share of calibrations, half of the others on either side.
+
+    Reference: Vovk, ACML 2012, arXiv:1209.2673 (coverage given the calibration set is Beta distributed).
+    """
+    place = math.ceil((patients + 1) * level - 1e-9)
+    known = beta(place, patients + 1 - place)
+    return float(known.ppf((1 - share) / 2)), float(known.ppf((1 + share) / 2))
 
 
 def needed(level: float) -> int:
@@ -68,7 +84,6 @@ def bounds(
         threshold: What :func:`quantile` returned.
     """
     inside = scores(probabilities) <= threshold
-    inside[np.arange(len(inside)), probabilities.argmax(axis=1)] = True
     lowest = inside.argmax(axis=1).astype(np.int64)
     highest = (inside.shape[1] - 1 - inside[:, ::-1].argmax(axis=1)).astype(np.int64)
     return lowest, highest

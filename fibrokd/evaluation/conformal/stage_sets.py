@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from fibrokd.evaluation.aggregation import mean_by_cluster
-from fibrokd.evaluation.calibration.temperature import fitted, scaled
+from fibrokd.evaluation.calibration.temperature import Fitted, fitted, scaled
 from fibrokd.evaluation.conformal.sets import bounds, needed, quantile, scores
+from fibrokd.evaluation.intervals import MIN_CLUSTERS
 from fibrokd.evaluation.predictions import Predictions
 
 LEVEL = 0.9
@@ -36,7 +37,7 @@ class StageSets:
         lowest: Least severe stage of every set.
         highest: Most severe stage of every set.
         threshold: Score up to which stages are taken in.
-        temperature: What log-probabilities of images were divided by; 1 where none could be fitted.
+        temperature: What log-probabilities of images were divided by.
         calibrated: True stages of the calibration clusters.
         left_out: Clusters of the split, and of the calibration split, that have several true stages.
     """
@@ -45,7 +46,7 @@ class StageSets:
     lowest: Int[np.ndarray, " G"]
     highest: Int[np.ndarray, " G"]
     threshold: float
-    temperature: float
+    temperature: Fitted
     calibrated: Int[np.ndarray, " C"]
     left_out: tuple[int, int]
 
@@ -69,20 +70,24 @@ class StageSets:
         return [stage[low] if low == high else f"{stage[low]}–{stage[high]}" for low, high in pairs]
 
 
-def stage_sets(part: Predictions, others: Mapping[str, Predictions]) -> StageSets | str:
+def stage_sets(part: Predictions, others: Mapping[str, Predictions], least: int = MIN_CLUSTERS) -> StageSets | str:
     """Return the sets of a split, or why there are none.
 
     Args:
         part: Answers of a network on the split.
         others: Split → answers of the same network.
+        least: Validation clusters below which no temperature is fitted.
     """
     if part.split in (FITTED_ON, CALIBRATED_ON):
         return f"what sets rest on was fixed on the {'validation' if part.split == FITTED_ON else 'calibration'} images"
     if CALIBRATED_ON not in others:
         return "there are no answers on calibration images"
-    temperature = fitted(others.get(FITTED_ON)).value
-    known = mean_by_cluster(scaled(others[CALIBRATED_ON], temperature))
-    asked = mean_by_cluster(scaled(part, temperature))
+    shared = len(set(part.groups) & set(others[CALIBRATED_ON].groups))
+    if shared:
+        return f"{shared} clusters hold assessed and calibration images alike, so that nothing is promised for new ones"
+    temperature = fitted(others.get(FITTED_ON), least)
+    known = mean_by_cluster(scaled(others[CALIBRATED_ON], temperature.value))
+    asked = mean_by_cluster(scaled(part, temperature.value))
     if known.answers is None or len(known.answers) < needed(LEVEL):
         found = 0 if known.answers is None else len(known.answers)
         return f"a coverage of {LEVEL:.0%} needs {needed(LEVEL)} calibration clusters or more, found {found}"

@@ -162,10 +162,10 @@ def _predictive_value(
     carried: _Carried,
 ) -> Interval:
     clusters = _smaller_class(sample)
-    if carried.other.value == 1 and carried.other.low is not None and carried.own.value:
+    if carried.other.value == 1 and carried.other.low is not None and carried.own.low is not None and carried.own.value:
         # No resample has a mistake that the images do not have: percentiles would claim certainty.
-        shares = np.array([carried.own.value]), np.array([1 - carried.other.low])
-        low, note = float(bayes(*shares, carried.prior)[0]), "exact bound of a share without mistakes, carried through"
+        shares = np.array([carried.own.low]), np.array([1 - carried.other.low])
+        low, note = float(bayes(*shares, carried.prior)[0]), "from the lower bounds of sensitivity and specificity"
         return Interval(1.0, low, 1.0, sample.config.level, clusters, note)
     value, drawn = (function(_at(each, place), prevalence) for each in (sample.pooled, sample.resampled))
     undefined = "no image is called so, or one of the two classes is missing"

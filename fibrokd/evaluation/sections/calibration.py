@@ -18,10 +18,10 @@ TITLES = {
     "overconfidence": "Overconfidence",
 }
 TERMS = {
-    "ECE": f"Expected calibration error: images are put into {BINS} bins of equal size by the probability of the "
+    "ECE": f"Expected calibration error: images are put into {BINS} bins by the probability of the "
     "predicted stage; the mean distance of that probability and the share staged right. Chance keeps it above 0: "
     "beside it stands what a network would show that states the same and is exactly as right as it says.",
-    "Classwise ECE": "The same for the probability of every single stage, averaged over stages.",
+    "Classwise ECE": "The same for the probability of every single stage, averaged over stages; also beside chance.",
     "Overconfidence": "Mean probability of the predicted stage minus accuracy; above 0 where the network is too sure.",
     "Temperature": "What log-probabilities are divided by so that the log loss on validation images is lowest; above "
     "1 where the network was too sure there. No predicted stage changes.",
@@ -43,7 +43,7 @@ def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
         "rows": [
             {
                 "network": inputs.title_of(name),
-                "by_chance": _by_chance(metrics["calibration"]["by_chance"]["expected_calibration_error"]),
+                "by_chance": _by_chance(metrics["calibration"]["by_chance"]),
                 "cells": [_cell(_before(metrics, key), key, footnotes) for key in (*TITLES, *SCORED)],
             }
             for name, metrics in found.items()
@@ -52,6 +52,7 @@ def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
             {
                 "network": inputs.title_of(name),
                 "temperature": f"{number(after['value'])} ({after['validation']['images']:,} images)",
+                "by_chance": _by_chance(after["by_chance"]),
                 "cells": [_cell(after[key], key, footnotes) for key in (*TITLES, *SCORED)],
             }
             for name, after in scaled.items()
@@ -61,6 +62,7 @@ def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
             for name, metrics in found.items()
             if "no_temperature" in metrics["calibration"]
         ],
+        "chances": [f"{TITLES[name]} by chance alone" for name in ERRORS],
         "columns": [*TITLES.values(), *(METRICS[name].title for name in SCORED)],
         "figures": [_figure(inputs.title_of(name), metrics["calibration"]["bins"]) for name, metrics in found.items()],
         "notes": footnotes.listed,
@@ -69,8 +71,8 @@ def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
     }
 
 
-def _by_chance(found: Mapping[str, Any]) -> str:
-    return f"{number(found['mean'])} (up to {number(found['at_most'])})"
+def _by_chance(found: Mapping[str, Any]) -> list[str]:
+    return [f"{number(found[name]['mean'])} (up to {number(found[name]['at_most'])})" for name in ERRORS]
 
 
 def _before(metrics: Mapping[str, Any], key: str) -> Mapping[str, Any]:

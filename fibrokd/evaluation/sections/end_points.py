@@ -13,7 +13,7 @@ from fibrokd.evaluation.end_points.thresholds import RULES, curve
 from fibrokd.evaluation.figures import Curve, benefit_uri, roc_uri
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, cell, number, percent
+from fibrokd.evaluation.wording import Footnotes, cell, listing, number, percent
 
 FALSE_ALARMS = tuple(round(0.01 * step, 2) for step in range(101))
 """Shares of false alarms at which a curve is drawn."""
@@ -40,7 +40,7 @@ def end_points(inputs: ReportInputs) -> dict[str, Any] | None:
     return {
         "areas": [row for name in first["end_points"] for row in _areas(inputs, name, footnotes)],
         "rules": [_rule(inputs, rule, footnotes) for rule in RULES if _has(inputs, rule)],
-        "refused": list(dict.fromkeys(_refusals(inputs))),
+        "refused": _refusals(inputs),
         "rocs": [roc for name in first["end_points"] if (roc := _roc(inputs, name)) is not None],
         "listed": [f"{100 * share:g} %" for share in LISTED],
         "benefits": [_benefit(inputs, name) for name in first["end_points"]],
@@ -88,11 +88,18 @@ def _has(inputs: ReportInputs, rule: str) -> bool:
 
 
 def _refusals(inputs: ReportInputs) -> list[str]:
+    """One line per reason, with the networks and end points that it holds for."""
+    lines: dict[str, dict[str, list[str]]] = {}
+    for network, metrics in inputs.networks.items():
+        for end_point, entry in metrics["end_points"].items():
+            refused = entry.get("no_threshold", {})
+            for reason in dict.fromkeys(refused.values()):
+                rules = [RULES[rule].title for rule in RULES if refused.get(rule) == reason]
+                which = end_point if len(rules) == len(RULES) else f"{end_point} ({listing(rules)})"
+                lines.setdefault(reason, {}).setdefault(inputs.title_of(network), []).append(which)
     return [
-        f"{end_point}, {inputs.title_of(name)}, {RULES[rule].title}: no threshold, because {reason}."
-        for name, metrics in inputs.networks.items()
-        for end_point, entry in metrics["end_points"].items()
-        for rule, reason in entry.get("no_threshold", {}).items()
+        f"No threshold, because {reason}: {'; '.join(f'{who} {listing(which)}' for who, which in found.items())}."
+        for reason, found in lines.items()
     ]
 
 
