@@ -255,13 +255,13 @@ def _exact_bounds(value: float, clusters: int, level: float) -> tuple[float, flo
 def as_json(interval: Interval) -> dict[str, Any]:
     """Return ``{"value", "low", "high", "clusters"}``, with ``"note"`` where there is one."""
     bounds = {"value": interval.value, "low": interval.low, "high": interval.high}
-    data: dict[str, Any] = {name: _rounded(bound) for name, bound in bounds.items()}
+    data: dict[str, Any] = {name: None if bound is None else rounded(bound) for name, bound in bounds.items()}
     data["clusters"] = interval.clusters
     if interval.note:
         data["note"] = interval.note
     return data
 
 
-def _rounded(bound: float | None) -> float | None:
-    # Twelve digits: the order in which a machine's BLAS adds must not decide the bytes of metrics.json.
-    return None if bound is None else float(f"{bound:.12g}")
+def rounded(value: float) -> float:
+    """Return a number with twelve digits, so that the order in which a BLAS adds does not decide the bytes of a file."""
+    return float(f"{value:.12g}")

@@ -164,6 +164,13 @@ def cell(interval: Mapping[str, Any], footnotes: Footnotes, unit_scale: bool = F
     return Cell(number(value, signed), f"{number(low, signed)}{separator}{number(high, signed)}", mark, bar)
 
 
+def bounded(interval: Mapping[str, Any]) -> str:
+    """Spell a value with its interval in one piece, for tables too long for footnotes."""
+    if interval["low"] is None:
+        return f"{number(interval['value'])} (no interval)"
+    return f"{number(interval['value'])} ({number(interval['low'])} to {number(interval['high'])})"
+
+
 def number(value: int | float, signed: bool = False) -> str:
     """Return a number with three decimals and a true minus sign."""
     return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")

@@ -28,6 +28,7 @@ from fibrokd.evaluation.intervals import (
     draw_counts,
     interval_of,
     metric_interval,
+    rounded,
 )
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
@@ -143,7 +144,7 @@ def _error(drawn: _Drawn, name: str, config: BootstrapConfig) -> dict[str, Any]:
 
 def _by_chance(drawn: _Drawn, config: BootstrapConfig) -> dict[str, dict[str, float]]:
     return {
-        name: {"mean": _digits(float(errors.mean())), "at_most": _digits(float(np.quantile(errors, config.level)))}
+        name: {"mean": rounded(float(errors.mean())), "at_most": rounded(float(np.quantile(errors, config.level)))}
         for name, errors in drawn.chance.items()
     }
 
@@ -165,10 +166,6 @@ def _bin(drawn: _Drawn, place: int, config: BootstrapConfig) -> dict[str, Any]:
     found = Estimate(float(share[0]), share[1:], int(drawn.held[place]), "there are no images", proportion=True)
     return {
         "images": int(images[0]),
-        "confidence": _digits(float(stated[0] / images[0])),
+        "confidence": rounded(float(stated[0] / images[0])),
         "accuracy": as_json(interval_of(found, config)),
     }
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.12g}")

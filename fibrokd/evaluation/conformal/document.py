@@ -11,7 +11,7 @@ import pandas as pd
 
 from fibrokd.evaluation.conformal.sets import by_calibration
 from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON, LEVEL, StageSets, stage_sets
-from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, Interval, as_json, draw_counts, interval_of
+from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, Interval, as_json, draw_counts, interval_of, rounded
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import write_text
 
@@ -41,10 +41,10 @@ def coverage(part: Predictions, others: Mapping[str, Predictions], config: Boots
             "fixed_on": CALIBRATED_ON,
             "calibration_clusters": len(sets.calibrated),
             "left_out": {"assessed": sets.left_out[0], "calibration": sets.left_out[1]},
-            "temperature": _digits(sets.temperature.value),
+            "temperature": rounded(sets.temperature.value),
             **({"no_temperature": sets.temperature.refused} if sets.temperature.refused else {}),
-            "threshold": _digits(sets.threshold),
-            "by_calibration": [_digits(bound) for bound in by_calibration(len(sets.calibrated), LEVEL, config.level)],
+            "threshold": rounded(sets.threshold),
+            "by_calibration": [rounded(bound) for bound in by_calibration(len(sets.calibrated), LEVEL, config.level)],
             "size": as_json(counts.share("size", proportion=False)),
             "single": as_json(counts.share("single")),
             "sizes": np.bincount(sets.sizes, minlength=len(sets.answers.scale) + 1)[1:].tolist(),
@@ -109,7 +109,3 @@ def _of_stage(sets: StageSets, counts: _Counts, k: int) -> dict[str, Any]:
         few = f"only {known} calibration clusters have this stage"
         entry["note"] = f"{entry['note']}; {few}" if "note" in entry else few
     return {"clusters": own, "calibration_clusters": known, "coverage": entry}
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.12g}")

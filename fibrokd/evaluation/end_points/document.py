@@ -30,7 +30,7 @@ from fibrokd.evaluation.end_points.sample import (
     probability_of,
 )
 from fibrokd.evaluation.end_points.thresholds import RULES, curve, threshold
-from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, Interval, as_json, interval_of
+from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, Interval, as_json, interval_of, rounded
 from fibrokd.evaluation.predictions import Predictions
 
 FIXED_ON = "val"
@@ -178,7 +178,7 @@ def _benefit(sample: EndPointSample, place: int, probability: float) -> dict[str
     found = interval_of(Estimate(float(value[0]), drawn, clusters, "there are no images"), sample.config)
     prevalence = float(sample.positive.sum() / (sample.positive + sample.negative).sum())
     of_all = prevalence - (1 - prevalence) * probability / (1 - probability)
-    return {"probability": probability, "net_benefit": as_json(found), "of_all": float(f"{of_all:.12g}")}
+    return {"probability": probability, "net_benefit": as_json(found), "of_all": rounded(of_all)}
 
 
 def _at(found: Decisions, place: int) -> Decisions:

@@ -10,7 +10,7 @@ from fibrokd.evaluation.calibration.document import ERRORS, SCORED
 from fibrokd.evaluation.figures import reliability_uri
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, cell, number
+from fibrokd.evaluation.wording import Footnotes, bounded, cell, number
 
 TITLES = {
     "expected_calibration_error": "ECE",
@@ -106,13 +106,7 @@ def _figure(title: str, bins: list[Mapping[str, Any]]) -> dict[str, Any]:
         "alt": f"Reliability diagram of {title}: where it says {first[0]:.2f} it is right in {first[1]:.2f}, "
         f"where it says {last[0]:.2f} in {last[1]:.2f} of the images.",
         "rows": [
-            {"images": f"{b['images']:,}", "stated": number(b["confidence"]), "right": _bounded(b["accuracy"])}
+            {"images": f"{b['images']:,}", "stated": number(b["confidence"]), "right": bounded(b["accuracy"])}
             for b in bins
         ],
     }
-
-
-def _bounded(found: Mapping[str, Any]) -> str:
-    if found["low"] is None:
-        return f"{number(found['value'])} (no interval)"
-    return f"{number(found['value'])} ({number(found['low'])}–{number(found['high'])})"

@@ -13,7 +13,7 @@ from fibrokd.evaluation.end_points.thresholds import RULES, curve
 from fibrokd.evaluation.figures import Curve, benefit_uri, roc_uri
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, cell, listing, number, percent
+from fibrokd.evaluation.wording import Footnotes, bounded, cell, listing, number, percent
 
 FALSE_ALARMS = tuple(round(0.01 * step, 2) for step in range(101))
 """Shares of false alarms at which a curve is drawn."""
@@ -207,14 +207,8 @@ def _benefit(inputs: ReportInputs, end_point: str) -> dict[str, Any]:
             {
                 "probability": f"{probability:.2f}",
                 "of_all": number(of_all[place]),
-                "values": [_bounded(rows[place]["net_benefit"]) for rows in entries.values()],
+                "values": [bounded(rows[place]["net_benefit"]) for rows in entries.values()],
             }
             for place, probability in enumerate(probabilities)
         ],
     }
-
-
-def _bounded(found: Mapping[str, Any]) -> str:
-    if found["low"] is None:
-        return f"{number(found['value'])} (no interval)"
-    return f"{number(found['value'])} ({number(found['low'])} to {number(found['high'])})"
