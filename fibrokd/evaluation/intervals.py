@@ -263,5 +263,5 @@ def as_json(interval: Interval) -> dict[str, Any]:
 
 
 def rounded(value: float) -> float:
-    """Return a number with twelve digits, so that the order in which a BLAS adds does not decide the bytes of a file."""
+    """Return a number with twelve digits: in which order a BLAS adds must not decide the bytes of a file."""
     return float(f"{value:.12g}")
