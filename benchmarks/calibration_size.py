@@ -23,7 +23,8 @@ from scipy.special import softmax
 
 from fibrokd.config import parse_config
 from fibrokd.evaluation.calibration.binned import calibration_errors, confidence_sums
-from fibrokd.evaluation.claims.judged import Figure, contrast_figure
+from fibrokd.evaluation.claims.contrasts import contrast_figure
+from fibrokd.evaluation.claims.found import Figure
 from fibrokd.evaluation.claims.register import ArmOf, Contrast
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
@@ -78,7 +79,7 @@ def contrast(drawn: dict[ArmOf, Pool], true_difference: float) -> Figure:
     """Return the difference of both arms, with its p-value against the true one."""
     names = [str(arm) for arm in ARMS]
     wanted = {"metric": CALIBRATION, "plus": names[:1], "minus": names[1:], "above": true_difference}
-    return contrast_figure(parse_config(wanted, Contrast), drawn, SEEDS, 0.95)
+    return contrast_figure(parse_config(wanted, Contrast), drawn, {}, SEEDS, 0.95)
 
 
 def size(random: np.random.Generator, factors: tuple[float, float], options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from fibrokd.cli import cli
 from fibrokd.config import load_config
-from fibrokd.evaluation.claims.judged import reported
+from fibrokd.evaluation.claims.findings import reported
 from fibrokd.evaluation.claims.register import ClaimsConfig
 from fibrokd.evaluation.study.picture import study_picture
 from fibrokd.evaluation.study.table import study_markdown

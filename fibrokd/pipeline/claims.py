@@ -8,11 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fibrokd.errors import ArtifactError, ConfigError
-from fibrokd.evaluation.claims.judged import TEACHER, judge_claims
+from fibrokd.evaluation.claims.found import TEACHER
+from fibrokd.evaluation.claims.judged import judge_claims
 from fibrokd.evaluation.claims.page import claims_markdown
 from fibrokd.evaluation.claims.register import ArmOf, ClaimsConfig
 from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.study.families import spreads_of
 from fibrokd.evaluation.study.pooled import Pool, Trial, pools
+from fibrokd.evaluation.study.trainings import Spread
 from fibrokd.files import digest_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline.study.results import read_trial
@@ -40,25 +43,26 @@ def run(config: ClaimsConfig, studies: Path) -> str:
     if unknown:
         raise ConfigError(f"Expected kinds of methods, found {', '.join(unknown)}.", "See `fibrokd methods`.")
     wanted = {arm for claim in config.claims.values() for arm in claim.arms}
-    trials = {
-        study: _read(studies / study, {arm.arm for arm in wanted if arm.study == study}) for study in _names(wanted)
-    }
+    trials = {study: _read(studies / study) for study in sorted({arm.study for arm in wanted})}
     sampling = BootstrapConfig(resamples=config.resamples, level=config.level)
     found = {arm: _pool(arm, trials[arm.study], sampling) for arm in wanted}
-    return claims_markdown(config, judge_claims(config, {arm: pool for arm, pool in found.items() if pool is not None}))
+    spreads = {study: _spreads(own, sampling) for study, own in trials.items()}
+    judged = judge_claims(config, {arm: pool for arm, pool in found.items() if pool is not None}, spreads)
+    return claims_markdown(config, judged)
 
 
-def _names(arms: set[ArmOf]) -> list[str]:
-    return sorted({arm.study for arm in arms})
+def _spreads(trials: list[Trial], sampling: BootstrapConfig) -> dict[tuple[str, float, tuple[str, ...], str], Spread]:
+    """How far trainings of all arms of a study differ, whether a claim names them or not."""
+    return spreads_of(pools([trial for trial in trials if not trial.arm.startswith(TEACHER)], sampling))
 
 
-def _read(folder: Path, arms: set[str]) -> list[Trial]:
-    """Read the cells of some arms."""
+def _read(folder: Path) -> list[Trial]:
+    """Read all cells of a study."""
     trials = []
     for answers in sorted(folder.glob("*.csv.gz")):
         name = answers.name.removesuffix(".csv.gz")
         arm = TEACHER + name.removeprefix(_TEACHERS).rsplit("-f", 1)[0] if name.startswith(_TEACHERS) else None
-        if (arm or name.split("-")[0]) in arms and (folder / f"{name}.json").is_file():
+        if (folder / f"{name}.json").is_file():
             trials.append(read_trial(folder, name, arm))
     return trials
 

@@ -11,10 +11,13 @@ from pydantic import ValidationError
 from benchmarks import calibration_size
 from fibrokd.config import parse_config
 from fibrokd.errors import TableError
-from fibrokd.evaluation.claims.judged import contrast_figure, finding_figure, judge_claims
+from fibrokd.evaluation.claims.contrasts import contrast_figure
+from fibrokd.evaluation.claims.findings import finding_figure
+from fibrokd.evaluation.claims.judged import judge_claims
 from fibrokd.evaluation.claims.page import claims_markdown
 from fibrokd.evaluation.claims.register import ArmOf, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.study.families import Declaration, comparisons, spreads_of
 from fibrokd.evaluation.study.pooled import Trial, difference, pools
 from tests.evaluation.test_study import FACTS, answers
 
@@ -43,7 +46,20 @@ SEEDS = (0, 1, 2)
 
 
 def figure_of(wanted, found, level=0.95):
-    return contrast_figure(wanted, found, SEEDS, level)
+    return contrast_figure(wanted, found, spreads(found), SEEDS, level)
+
+
+def spreads(found):
+    """Of every study, how far trainings of its arms differ."""
+    by_study = {}
+    for arm, one in found.items():
+        if not arm.arm.startswith("teacher:"):
+            by_study.setdefault(arm.study, {})[arm.arm, "tiny", arm.fraction] = one
+    return {study: spreads_of(own) for study, own in by_study.items()}
+
+
+def judge(config, found):
+    return judge_claims(config, found, spreads(found))
 
 
 def contrast(**given):
@@ -107,6 +123,10 @@ def test_a_contrast_of_two_arms_is_the_difference_of_the_studys_tables(found, me
     wanted = difference(found[KD], found[NONE], metric)
     assert [figure.value, figure.low, figure.high] == pytest.approx([wanted[k] for k in ("value", "low", "high")])
     assert figure.p == pytest.approx(wanted["p"])
+    declared = {name: Declaration() for name in ("none", "kd")}
+    both = {(arm.arm, "tiny", 1.0): found[arm] for arm in (NONE, KD)}
+    (entry,) = (e for e in comparisons(both, declared, ["none"]) if e["metric"] == metric)
+    assert figure.p_trainings == pytest.approx(entry["p_arms"])
     assert len(figure.by_seed) == 3  # the fourth network of the other arm has no partner
     assert figure.value == pytest.approx(np.mean(figure.by_seed))
 
@@ -225,7 +245,7 @@ def test_a_figure_that_a_cell_does_not_report_is_missing_and_stops_no_other_clai
     config = register(
         {"a": claim(findings=[{"fact": fact, "of": "medium/kd", "above": 0}]), "b": claim(contrasts=[SURE])}
     )
-    judged = judge_claims(config, {**found, **reporting([0.1, 0.2, 0.3]), NONE: found[NONE]})
+    judged = judge(config, {**found, **reporting([0.1, 0.2, 0.3]), NONE: found[NONE]})
     assert judged["a"].outcome == "not tested yet"
     assert judged["a"].missing == (f"{fact} in the result of kd, seed 0 (train it anew: an earlier version wrote it)",)
     assert judged["b"].outcome != "not tested yet"
@@ -251,7 +271,7 @@ ABSENT = {"plus": ["medium/absent"], "minus": ["medium/kd"], "above": 0}
     ],
 )
 def test_every_part_is_needed_and_one_that_fails_contradicts(found, contrasts, outcome):
-    judged = judge_claims(register({"a": claim(contrasts=contrasts)}), found)["a"]
+    judged = judge(register({"a": claim(contrasts=contrasts)}), found)["a"]
     assert judged.outcome == outcome
     assert bool(judged.missing) == (outcome == "not tested yet")
 
@@ -259,44 +279,70 @@ def test_every_part_is_needed_and_one_that_fails_contradicts(found, contrasts, o
 def test_one_seed_on_the_other_side_is_enough_for_no_verdict(found):
     """Patients are sure of the mean, but another training of the same method says the contrary."""
     lucky = {**found, KD: pool("kd", (0.9, 0.95, 0.2))}
-    judged = judge_claims(register({"a": claim(contrasts=[SURE])}), lucky)["a"]
+    judged = judge(register({"a": claim(contrasts=[SURE])}), lucky)["a"]
     (figure,) = judged.contrasts
     assert judged.p < 0.05
     assert min(figure.by_seed) < 0 < figure.value
     assert judged.outcome == "not shown"
-    turned = judge_claims(register({"a": claim(contrasts=[WRONG])}), lucky)["a"]
+    turned = judge(register({"a": claim(contrasts=[WRONG])}), lucky)["a"]
     assert (turned.p < 0.05, turned.outcome) == (True, "not shown")
+
+
+def test_what_trainings_may_have_done_is_said_of_these_networks_alone(found):
+    """Every seed agrees and patients are sure, but other arms show how far trainings of one arm differ."""
+    erratic = {ArmOf("medium", name): pool(name, (0.9, 0.1, 0.5)) for name in ("one", "two", "three")}
+    for wanted, outcome in ((SURE, "reproduced"), (WRONG, "contradicted")):
+        config = register({"a": claim(contrasts=[wanted])})
+        steady, judged = judge(config, found)["a"], judge(config, {**found, **erratic})["a"]
+        assert judged.contrasts[0].by_seed == steady.contrasts[0].by_seed
+        assert (judged.p, steady.outcome) == (steady.p, outcome)
+        assert steady.p_trainings < 0.05 < judged.p_trainings
+        assert judged.outcome == f"{outcome} by these networks"
+
+
+def test_an_arm_that_counts_twice_counts_twice_over_trainings(found):
+    once = figure_of(contrast(minus=[], above=0.5), found)
+    twice = figure_of(contrast(plus=["medium/kd"] * 2, minus=[], above=1.0, combine="sum"), found)
+    assert twice.p_trainings == pytest.approx(once.p_trainings)
+    assert figure_of(contrast(plus=["medium/kd"] * 2, minus=[], above=0.5), found) == once
+
+
+def test_where_every_arm_was_trained_once_trainings_tell_nothing():
+    once = {KD: pool("kd", (0.9,)), NONE: pool("none", (0.1,))}
+    judged = judge(register({"a": claim(contrasts=[SURE])}, seeds=1), once)["a"]
+    assert (judged.contrasts[0].p_trainings, judged.p_trainings) == (None, 1.0)
+    assert judged.outcome == "reproduced by these networks"
 
 
 def test_without_three_networks_nothing_is_judged(found):
     few = {**found, KD: pool("kd", (0.8, 0.9))}
-    judged = judge_claims(register({"a": claim(contrasts=[SURE])}), few)["a"]
+    judged = judge(register({"a": claim(contrasts=[SURE])}), few)["a"]
     assert judged.missing == ("3 seeds that medium/kd (2 networks), medium/none (4 networks) have in common",)
-    assert judge_claims(register({"a": claim(contrasts=[SURE])}, seeds=2), few)["a"].outcome == "reproduced"
+    assert judge(register({"a": claim(contrasts=[SURE])}, seeds=2), few)["a"].outcome == "reproduced"
 
 
 def test_networks_of_other_seeds_are_no_pairs(found):
     other = {**found, KD: pool("kd", (0.8, 0.9, 0.85), first=2)}
     facts = [{"fact": "parameters", "of": "medium/kd", "less": "medium/none", "below": 1}]
     for part in ({"contrasts": [SURE]}, {"findings": facts}):
-        assert judge_claims(register({"a": claim(**part)}), other)["a"].outcome == "not tested yet"
+        assert judge(register({"a": claim(**part)}), other)["a"].outcome == "not tested yet"
 
 
 def test_p_values_are_corrected_for_the_whole_register_what_is_missing_included(found):
-    alone = judge_claims(register({"a": claim(contrasts=[SURE])}), found)["a"].p
+    alone = judge(register({"a": claim(contrasts=[SURE])}), found)["a"].p
     many = register({"a": claim(contrasts=[SURE])} | {f"b{k}": claim(contrasts=[ABSENT]) for k in range(14)})
-    judged = judge_claims(many, found)
+    judged = judge(many, found)
     assert judged["a"].p == pytest.approx(15 * alone)
     assert judged["a"].outcome == "not shown"  # 400 resamples cannot tell so much
     others = register({name: claim(contrasts=[SURE]) for name in many.claims})
-    assert judge_claims(others, found)["a"].p == judged["a"].p  # whatever else is judged
+    assert judge(others, found)["a"].p == judged["a"].p  # whatever else is judged
 
 
 def test_a_finding_decides_with_the_contrasts_and_is_no_test_by_itself(found):
     facts = {"fact": "parameters", "of": "medium/kd", "below": 11}
 
     def outcome(**part):
-        judged = judge_claims(register({"a": claim(**part)}), found)["a"]
+        judged = judge(register({"a": claim(**part)}), found)["a"]
         return judged.outcome, judged.p is None
 
     assert outcome(contrasts=[SURE], findings=[facts]) == ("reproduced", False)
@@ -308,7 +354,7 @@ def test_a_finding_decides_with_the_contrasts_and_is_no_test_by_itself(found):
 
 def test_too_few_patients_are_no_ground_for_a_verdict():
     few = {KD: pool("kd", (0.9, 0.9, 0.9), patients=8), NONE: pool("none", (0.1, 0.1, 0.1), patients=8)}
-    judged = judge_claims(register({"a": claim(contrasts=[SURE])}), few)["a"]
+    judged = judge(register({"a": claim(contrasts=[SURE])}), few)["a"]
     assert judged.missing == ("patients enough to estimate balanced accuracy",)
 
 
@@ -319,7 +365,7 @@ def test_the_page_says_of_every_claim_what_was_wanted_what_was_found_and_what_is
             "later": claim(contrasts=[ABSENT], elsewhere="A benchmark measures it."),
         }
     )
-    page = claims_markdown(config, judge_claims(config, found))
+    page = claims_markdown(config, judge(config, found))
     assert "| It helps. | `kd` | all | reproduced |" in page
     assert "* balanced accuracy: `medium/kd` − `medium/none` above 0: +0." in page
     assert "* `medium/kd` parameters below 11: +10.000 (seeds +10.000 / +10.000 / +10.000)" in page
@@ -327,4 +373,4 @@ def test_the_page_says_of_every_claim_what_was_wanted_what_was_found_and_what_is
     assert "* Missing: 3 seeds that medium/absent (0 networks), medium/kd (3 networks) have in common." in page
     assert "A benchmark measures it." in page
     assert "multiplied by the 2 claims" in page
-    assert page == claims_markdown(config, judge_claims(config, found))
+    assert page == claims_markdown(config, judge(config, found))

@@ -53,10 +53,10 @@ def study(random: np.random.Generator, wide: float, apart: float = 0.016, arms: 
     spread = spread_of((deviation, 3) for deviation in deviations)
     assert spread is not None
     patients = float(np.sqrt(2 * apart**2 / 3))  # as resampling finds it: each network's own part of six networks
-    sides = [Side(deviation, 3, apart**2) for deviation in deviations]
+    sides = [Side(deviation, 3, apart**2, spread) for deviation in deviations]
     values = figures.mean(axis=1) - figures[0].mean()
     return [
-        compare_arms(float(value), patients, (side, sides[0]), 3, spread, 0.95)
+        compare_arms(float(value), patients, (side, sides[0]), 3, 0.95)
         for value, side in zip(values[1:], sides[1:], strict=True)
     ]
 
@@ -82,33 +82,43 @@ def test_corrected_p_values_rarely_find_a_difference_between_any_of_many_equal_a
 
 def test_a_p_value_agrees_with_the_bounds_and_with_students_t() -> None:
     spread = Spread(0.02, 10, 20)
-    sides = (Side(0.01, 3, 0.0), Side(0.02, 3, 0.0))
-    found = compare_arms(0.05, 0.01, sides, 3, spread, 0.95)
+    sides = (Side(0.01, 3, 0.0, spread), Side(0.02, 3, 0.0, spread))
+    found = compare_arms(0.05, 0.01, sides, 3, 0.95)
     variance, trainings = 0.01**2 + 2 * 0.02**2 / 3, 2 * 0.02**2 / 3
     degrees = variance**2 / (trainings**2 / 20)
     assert found.p == pytest.approx(2 * student.sf(0.05 / variance**0.5, degrees))
     assert found.high - 0.05 == pytest.approx(student.ppf(0.975, degrees) * variance**0.5)
-    at_bound = compare_arms(found.high - 0.05, 0.01, sides, 3, spread, 0.95)
+    at_bound = compare_arms(found.high - 0.05, 0.01, sides, 3, 0.95)
     assert at_bound.p == pytest.approx(0.05)
 
 
 def test_an_arm_that_clearly_differs_more_counts_with_its_own() -> None:
-    spread, other = Spread(0.02, 10, 20), Side(0.02, 3, 0.0)
-    narrow = compare_arms(0.1, 0.01, (Side(0.001, 3, 0.0), other), 3, spread, 0.95)
-    a_little = compare_arms(0.1, 0.01, (Side(0.025, 3, 0.0), other), 3, spread, 0.95)
-    wide = compare_arms(0.1, 0.01, (Side(0.2, 3, 0.0), other), 3, spread, 0.95)
+    spread = Spread(0.02, 10, 20)
+    other = Side(0.02, 3, 0.0, spread)
+    narrow = compare_arms(0.1, 0.01, (Side(0.001, 3, 0.0, spread), other), 3, 0.95)
+    a_little = compare_arms(0.1, 0.01, (Side(0.025, 3, 0.0, spread), other), 3, 0.95)
+    wide = compare_arms(0.1, 0.01, (Side(0.2, 3, 0.0, spread), other), 3, 0.95)
     assert narrow == a_little
     assert wide.low < 0 < narrow.low < 0.1 < narrow.high < wide.high
     assert narrow.p < 0.05 < wide.p
 
 
 def test_where_nothing_varies_any_difference_is_one() -> None:
-    still = Side(0.0, 3, 0.0)
-    assert compare_arms(0.1, 0.0, (still, still), 3, Spread(0.0, 2, 4), 0.95) == ArmsTest(0.1, 0.1, 0.0)
-    assert compare_arms(0.0, 0.0, (still, still), 3, Spread(0.0, 2, 4), 0.95).p == 1.0
+    still = Side(0.0, 3, 0.0, Spread(0.0, 2, 4))
+    assert compare_arms(0.1, 0.0, (still, still), 3, 0.95) == ArmsTest(0.1, 0.1, 0.0)
+    assert compare_arms(0.0, 0.0, (still, still), 3, 0.95).p == 1.0
 
 
 def test_trainings_that_lie_close_together_do_not_make_a_difference_surer_than_patients_do() -> None:
-    close = Side(0.001, 3, 4e-4)
-    found = compare_arms(0.05, 0.02, (close, close), 3, Spread(0.001, 2, 4), 0.95)
+    close = Side(0.001, 3, 4e-4, Spread(0.001, 2, 4))
+    found = compare_arms(0.05, 0.02, (close, close), 3, 0.95)
     assert found.high - found.low >= 2 * 1.95 * 0.02
+
+
+def test_an_arm_that_counts_twice_brings_four_times_the_variance_and_every_study_its_own_spread() -> None:
+    one, other = Spread(0.02, 10, 20), Spread(0.03, 4, 8)
+    sides = (Side(0.01, 3, 0.0, one, weight=-2.0), Side(0.01, 3, 0.0, other), Side(0.01, 3, 0.0, other))
+    found = compare_arms(0.05, 0.0, sides, 3, 0.95)
+    parts = (4 * 0.02**2 / 3, 2 * 0.03**2 / 3)
+    degrees = sum(parts) ** 2 / (parts[0] ** 2 / 20 + parts[1] ** 2 / 8)
+    assert found.high - 0.05 == pytest.approx(student.ppf(0.975, degrees) * sum(parts) ** 0.5)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fibrokd.evaluation.claims.judged import Figure, Judgement
+from fibrokd.evaluation.claims.found import Figure
+from fibrokd.evaluation.claims.judged import Judgement
 from fibrokd.evaluation.claims.register import ArmOf, Claim, ClaimsConfig, Contrast, Finding
 from fibrokd.evaluation.markdown import table
 from fibrokd.evaluation.study.document import p_value
@@ -18,17 +19,21 @@ _HEAD = """\
 
 Each claim stands in the register with the figures that would show it, and with the bound they must pass.
 
-* *Reproduced*: every contrast lies on the claimed side with a corrected p below {alpha:g}; so do every seed by itself
-  and every reported figure.
-* *Contradicted*: a contrast lies on the other side with a corrected p below {alpha:g}, and so does every seed.
+* *Reproduced*: every contrast lies on the claimed side with a corrected p below {alpha:g}, over patients and over
+  trainings; so do every seed by itself and every reported figure.
+* *Contradicted*: a contrast lies on the other side with both corrected p below {alpha:g}, and so does every seed.
+* *Reproduced by these networks*, *contradicted by these networks*: the same over patients alone. It holds for the
+  networks that we trained; trainings of one arm differ too much for it to be said of the method.
 * *Not shown*: neither; that is no evidence of absence. A small p may stand beside it where seeds disagree.
 * *Seen in every seed*, *seen in no seed*: claims about figures that a method reports of itself. Nothing is tested:
   where there is no effect, three seeds agree one time in four.
 * *Not tested yet*: cells of {seeds} seeds that all arms have in common are not there (teachers have one network).
 
-Contrasts are on test images of phantom patients; brackets are {level:g} % intervals over patients, seeds pooled, and
-p-values are two-sided against the bound, multiplied by the {tested} claims that have contrasts. Both hold for these
-trained networks, which share one teacher; how far seeds differ stands beside them. Where one of two networks is nearly
+Contrasts are on test images of phantom patients; brackets are {level:g} % intervals over patients, seeds pooled. They
+and the p-values over patients hold for these trained networks; how far seeds differ stands beside them. p-values over
+trainings add how far trainings of one arm differ in that study (decision 0011). All are two-sided against the bound;
+those of a claim are multiplied by the {tested} claims that have contrasts. All of it holds under one teacher. Where
+one of two networks is nearly
 calibrated, the noise of the bins hides a part of the difference of their calibration errors: such differences are too
 near to 0, and their intervals wider by that noise. All of it is about small trainings on phantoms: it tells nothing of
 other budgets, other pictures, or the papers' own data.
@@ -64,7 +69,9 @@ def _kinds(claim: Claim) -> str:
 
 
 def _section(name: str, claim: Claim, found: Judgement) -> list[str]:
-    corrected = "" if found.p is None or found.missing else f" (corrected p {p_value(found.p)})"
+    corrected = ""
+    if found.p is not None and found.p_trainings is not None:
+        corrected = f" (corrected p {p_value(found.p)} over patients, {p_value(found.p_trainings)} over trainings)"
     lines = [f"## {name}", "", f"{claim.says} **{found.outcome.capitalize()}**{corrected}.", ""]
     lines += [f"{claim.elsewhere.strip()}", ""] if claim.elsewhere else []
     figures: Sequence[Figure | None] = (*found.contrasts, *found.findings) or [None] * len(claim.parts)
@@ -99,4 +106,5 @@ def _told(figure: Figure | None) -> str:
     value, *seeds = (f"{number:+.{decimals}f}" for number in (figure.value, *figure.by_seed))
     between = f" [{', '.join(f'{bound:+.{decimals}f}' for bound in bounds)}]" if bounds else ""
     tested = "" if figure.p is None else f", p {p_value(figure.p)}"
+    tested += "" if figure.p_trainings is None else f" and {p_value(figure.p_trainings)} over trainings"
     return f": {value}{between}{tested} (seeds {' / '.join(seeds)})"

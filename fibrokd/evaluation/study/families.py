@@ -99,6 +99,12 @@ def spreads_of(pooled: Pools) -> dict[tuple[str, float, tuple[str, ...], str], S
     return {key: spread for key, spread in spreads.items() if spread is not None}
 
 
+def side_of(pool: Pool, metric: str, spread: Spread, weight: float = 1.0) -> Side:
+    """Return an arm as one side of a difference."""
+    deviation = float(pool.values(metric).std(ddof=1))
+    return Side(deviation, len(pool.seeds), variance_apart(pool.resampled(metric)), spread, weight)
+
+
 def _over_trainings(
     found: Mapping[str, Any], pair: tuple[Pool, Pool], spread: Spread | None, metric: str
 ) -> dict[str, float | None]:
@@ -107,12 +113,8 @@ def _over_trainings(
     alike = pair[0].stages == pair[1].stages and min(len(pool.seeds) for pool in pair) > 1
     if spread is None or patients is None or not alike or metric not in TESTED:
         return {"arms_low": None, "arms_high": None, "p_arms": None}
-    sides = [
-        Side(float(pool.values(metric).std(ddof=1)), len(pool.seeds), variance_apart(pool.resampled(metric)))
-        for pool in pair
-    ]
-    level = pair[0].config.level
-    test = compare_arms(found["value"], patients, (sides[0], sides[1]), len(found["seeds"]), spread, level)
+    sides = [side_of(pool, metric, spread) for pool in pair]
+    test = compare_arms(found["value"], patients, sides, len(found["seeds"]), pair[0].config.level)
     return {"arms_low": test.low, "arms_high": test.high, "p_arms": test.p}
 
 

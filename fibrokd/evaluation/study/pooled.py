@@ -14,7 +14,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Annotated, Any
@@ -90,7 +90,11 @@ class Pool:
     config: BootstrapConfig
 
     @cached_property
-    def _figures(self) -> list[dict[str, Float[np.ndarray, " R1"]]]:
+    def _values(self) -> list[dict[str, float]]:
+        return [_measured(trial.answers) for trial in self.trials]
+
+    @cached_property
+    def _figures(self) -> list[dict[str, Float[np.ndarray, " R"]]]:
         return [_sampled(trial.answers, self.config) for trial in self.trials]
 
     @property
@@ -110,11 +114,11 @@ class Pool:
 
     def values(self, metric: str) -> Float[np.ndarray, " S"]:
         """Return the metric of every seed; NaN where it is not defined."""
-        return np.array([figures[metric][0] for figures in self._figures])
+        return np.array([figures[metric] for figures in self._values])
 
     def resampled(self, metric: str) -> Float[np.ndarray, "S R"]:
         """Return the metric of every seed in every resample; NaN where it is not defined."""
-        return np.stack([figures[metric][1:] for figures in self._figures])
+        return np.stack([figures[metric] for figures in self._figures])
 
     def on_stages(self, names: Sequence[str]) -> Pool:
         """Return the pool on the images of some of its stages, probabilities renormalised to them."""
@@ -233,23 +237,28 @@ def _p_value(drawn: Float[np.ndarray, " R"]) -> float:
     return float(min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1)))
 
 
-def _sampled(answers: Predictions, config: BootstrapConfig) -> dict[str, Float[np.ndarray, " R1"]]:
-    """Every reported metric on all images, then in every resample."""
+def _measured(answers: Predictions) -> dict[str, float]:
+    """Every reported metric on all images."""
+    once = np.ones((1, len(set(answers.groups))))
+    return {metric: float(found[0]) for metric, found in _weighted(answers, [once]).items()}
+
+
+def _sampled(answers: Predictions, config: BootstrapConfig) -> dict[str, Float[np.ndarray, " R"]]:
+    """Every reported metric in every resample."""
+    draws = _draws(len(set(answers.groups)), config)
+    return _weighted(answers, (block.astype(np.float64) for block in draws))
+
+
+def _weighted(answers: Predictions, blocks: Iterable[Float[np.ndarray, "r G"]]) -> dict[str, Float[np.ndarray, " R"]]:
+    """Every reported metric under weights of the clusters."""
     totals, sums = totals_by_group(answers), confidence_sums(answers)
     parts: dict[str, list[np.ndarray]] = {metric: [] for metric in REPORTED}
-    for weights in _weights(len(sums), config):
+    for weights in blocks:
         drawn = totals.weighted(weights)
         for metric in _COUNTED:
             parts[metric].append(METRICS[metric].function(drawn))
         parts[CALIBRATION].append(calibration_errors(sums, weights))
     return {metric: np.concatenate(found) for metric, found in parts.items()}
-
-
-def _weights(clusters: int, config: BootstrapConfig) -> Iterator[Float[np.ndarray, "r G"]]:
-    """How often every cluster counts: once, then as drawn."""
-    yield np.ones((1, clusters))
-    for block in _draws(clusters, config):
-        yield block.astype(np.float64)
 
 
 @lru_cache(maxsize=4)

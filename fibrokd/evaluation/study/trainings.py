@@ -1,4 +1,4 @@
-"""How far trainings of one arm differ, and what that leaves of a difference between two arms.
+"""How far trainings of one arm differ, and what that leaves of a difference between arms.
 
 Resampled patients tell how well a difference between *these networks* is known. An arm is more than its networks:
 trained again, with another seed or with nothing but other rounding, it gives others. How far they differ is taken from
@@ -19,7 +19,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -58,16 +58,20 @@ class Side:
         deviation: Standard deviation between its seeds.
         seeds: Number of seeds.
         apart: Variance over patients that is each network's own, see :func:`variance_apart`.
+        spread: That of trainings in the arm's study.
+        weight: How often the arm counts; the sign is of no account.
     """
 
     deviation: float
     seeds: int
     apart: float
+    spread: Spread
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class ArmsTest:
-    """A difference between two arms, over patients and trainings.
+    """A difference between arms, over patients and trainings.
 
     Args:
         low: Lower bound.
@@ -111,23 +115,25 @@ def variance_apart(drawn: Float[np.ndarray, "S R"]) -> float:
     return max(0.0, float(np.trace(covariance) / seeds - shared))
 
 
-def compare_arms(
-    value: float, patients: float, sides: tuple[Side, Side], seeds: int, spread: Spread, level: float
-) -> ArmsTest:
-    """Return a difference between two arms over patients and trainings (Student's t, Satterthwaite's degrees).
+def compare_arms(value: float, patients: float, sides: Sequence[Side], seeds: int, level: float) -> ArmsTest:
+    """Return a difference between arms over patients and trainings (Student's t, Satterthwaite's degrees).
 
     Args:
         value: Mean difference over the seeds.
         patients: Its standard deviation over resampled patients.
-        sides: Both arms.
+        sides: All arms in it, each once.
         seeds: Number of seeds of each that the difference is of.
-        spread: That of trainings in this study.
         level: Nominal coverage.
     """
-    common = max(0.0, patients**2 - sum(side.apart for side in sides) / seeds)
-    own = [side for side in sides if _is_wider(side, spread)]
-    parts = [(side.deviation**2 / seeds, side.seeds - 1) for side in own]
-    parts.append(((len(sides) - len(own)) * spread.deviation**2 / seeds, spread.degrees))
+    common = max(0.0, patients**2 - sum(side.weight**2 * side.apart for side in sides) / seeds)
+    parts: list[tuple[float, int]] = []
+    alike: dict[Spread, float] = {}
+    for side in sides:
+        if _is_wider(side):
+            parts.append((side.weight**2 * side.deviation**2 / seeds, side.seeds - 1))
+        else:
+            alike[side.spread] = alike.get(side.spread, 0.0) + side.weight**2
+    parts += [(weight * spread.deviation**2 / seeds, spread.degrees) for spread, weight in alike.items()]
     # Seeds that happen to lie close together do not make patients tell more than they do.
     variance = max(patients**2, common + sum(part for part, _ in parts))
     if variance == 0:
@@ -141,9 +147,9 @@ def compare_arms(
     return ArmsTest(value - reach, value + reach, p)
 
 
-def _is_wider(side: Side, spread: Spread) -> bool:
+def _is_wider(side: Side) -> bool:
     """Whether an arm's own trainings differ by more than those of the arm in the middle would by chance."""
-    if spread.deviation == 0:
+    if side.spread.deviation == 0:
         return side.deviation > 0
-    ratio = (side.deviation / spread.deviation) ** 2
-    return bool(fdtr(side.seeds - 1, spread.degrees, ratio) > _OWN)
+    ratio = (side.deviation / side.spread.deviation) ** 2
+    return bool(fdtr(side.seeds - 1, side.spread.degrees, ratio) > _OWN)
