@@ -7,12 +7,12 @@ the bootstrap configuration only; wall times and hosts have no place in it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import TableError
 from fibrokd.evaluation.calibration.document import calibration
+from fibrokd.evaluation.comparisons.document import comparisons
 from fibrokd.evaluation.conformal.document import coverage
 from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
 from fibrokd.evaluation.intervals import (
@@ -22,15 +22,14 @@ from fibrokd.evaluation.intervals import (
     as_json,
     bootstrap,
     metric_interval,
-    paired_difference,
     stage_interval,
 )
-from fibrokd.evaluation.metrics import HEADLINE, METRICS, STAGE_METRICS
+from fibrokd.evaluation.metrics import METRICS, STAGE_METRICS
 from fibrokd.evaluation.overlap import LEARNED_FROM, AtLevel, Portion, at_levels
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.tables import confusion_counts
 
-FORMAT = 2
+FORMAT = 3
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
@@ -87,7 +86,7 @@ def metrics_document(
             "min_clusters": config.min_clusters,
         },
         "networks": networks,
-        "comparisons": _comparisons(samples),
+        "comparisons": comparisons(samples),
         "stamp": dict(stamp or {}),
     }
 
@@ -162,19 +161,3 @@ def _level(row: AtLevel) -> dict[str, Any]:
 def _portion(portion: Portion) -> dict[str, Any]:
     scores = {name: as_json(score) for name, score in portion.scores.items()}
     return {"images": portion.images, "clusters": portion.clusters, **scores}
-
-
-def _comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:
-    # Later minus earlier: networks come teacher, control, distilled, so that a gain through distillation is positive.
-    pairs = [(a, b) for a, b in combinations(samples, 2) if a.predictions.split == b.predictions.split]
-    return [
-        {
-            "split": later.predictions.split,
-            "metric": name,
-            "first": later.predictions.network,
-            "second": earlier.predictions.network,
-            "difference": as_json(paired_difference(METRICS[name], later, earlier)),
-        }
-        for earlier, later in pairs
-        for name in HEADLINE
-    ]

@@ -155,10 +155,16 @@ def paired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> In
     if first.config != second.config:
         raise TableError("a paired comparison", ["the two were resampled differently"], "Use one BootstrapConfig.")
     value = float((metric.function(first.pooled) - metric.function(second.pooled))[0])
-    resampled = metric.function(first.resampled) - metric.function(second.resampled)
+    resampled = paired_draws(metric, first, second)
     return interval_of(
         Estimate(value, resampled, first.clusters, "one of the two values is not estimable"), first.config
     )
+
+
+def paired_draws(metric: Metric, first: Bootstrap, second: Bootstrap) -> Float[np.ndarray, " R"]:
+    """Return ``first − second`` on every resample; NaN where one of both is not estimable."""
+    difference: np.ndarray = metric.function(first.resampled) - metric.function(second.resampled)
+    return difference
 
 
 def require_same_images(first: Predictions, second: Predictions) -> None:

@@ -11,7 +11,7 @@ Shape letters: N images, G clusters, R resamples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Shaped
@@ -157,14 +157,7 @@ def _restricted(sample: Bootstrap, kept: Bool[np.ndarray, " N"]) -> Bootstrap | 
     if not kept.any():
         return None
     part = sample.predictions
-    rows = np.flatnonzero(kept)
-    some = replace(
-        part,
-        image_ids=tuple(part.image_ids[row] for row in rows),
-        groups=tuple(part.groups[row] for row in rows),
-        truth=part.truth[rows],
-        probabilities=part.probabilities[rows],
-    )
+    some = part.rows(np.flatnonzero(kept))
     by_group = totals_by_group(some)
     columns = np.searchsorted(_groups_of(part), _groups_of(some))  # both in the order that totals are in
     blocks = [by_group.weighted(block[:, columns]) for block in draw_counts(sample.clusters, sample.config)]

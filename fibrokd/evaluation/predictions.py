@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,20 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    def rows(self, chosen: Int[np.ndarray, " M"]) -> Predictions:
+        """Return the answers to some of the images, in the order given.
+
+        Raises:
+            TableError: There are none, or an image comes twice.
+        """
+        return replace(
+            self,
+            image_ids=tuple(self.image_ids[row] for row in chosen),
+            groups=tuple(self.groups[row] for row in chosen),
+            truth=self.truth[chosen],
+            probabilities=self.probabilities[chosen],
+        )
 
     @cached_property
     def predicted(self) -> Int[np.ndarray, " N"]:

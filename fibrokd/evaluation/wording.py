@@ -136,12 +136,16 @@ class Cell:
         bounds: Its interval, or what is said instead of it; empty where there is no value.
         mark: Letter of its footnote.
         bar: (low, value, high) in percent of the scale 0 … 1 for the little bar beside it, where that makes sense.
+        verdict: What follows from it, in a word or two.
+        aside: What else belongs to it, small.
     """
 
     value: str
     bounds: str
     mark: str
     bar: tuple[float, float, float] | None = None
+    verdict: str = ""
+    aside: str = ""
 
 
 def cell(interval: Mapping[str, Any], footnotes: Footnotes, unit_scale: bool = False, signed: bool = False) -> Cell:
@@ -174,6 +178,16 @@ def bounded(interval: Mapping[str, Any]) -> str:
 def number(value: int | float, signed: bool = False) -> str:
     """Return a number with three decimals and a true minus sign."""
     return (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")
+
+
+def p_value(value: int | float) -> str:
+    """Return a p-value with three decimals; smaller ones as such.
+
+    Example:
+        >>> p_value(0.0421), p_value(0.0002)
+        ('p 0.042', 'p < 0.001')
+    """
+    return "p < 0.001" if value < 0.0005 else f"p {value:.3f}"
 
 
 def percent(value: int | float | None) -> str:

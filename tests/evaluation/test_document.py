@@ -65,7 +65,11 @@ def test_comparisons_are_paired_differences_of_later_minus_earlier_networks() ->
     pairs = [(item["first"], item["second"]) for item in document["comparisons"] if item["metric"] == "accuracy"]
     assert pairs == [("student_plain", "teacher"), ("student_kd", "teacher"), ("student_kd", "student_plain")]
     for item in document["comparisons"]:
-        values = [document["networks"][item[side]]["test"][item["metric"]]["value"] for side in ("first", "second")]
+        tests = [document["networks"][item[side]]["test"] for side in ("first", "second")]
+        figures = [test[item["metric"]] for test in tests]
+        if item["metric"] == "auroc":
+            figures = [areas[item["end_point"]] for areas in figures]
+        values = [figure["value"] for figure in figures]
         assert item["difference"]["value"] == pytest.approx(values[0] - values[1], abs=1e-9)
 
 

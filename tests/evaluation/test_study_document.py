@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fibrokd.evaluation.comparisons.p_values import holm
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.study.document import study_document
-from fibrokd.evaluation.study.families import Declaration, holm
+from fibrokd.evaluation.study.families import Declaration
 from fibrokd.evaluation.study.pooled import Trial
 from fibrokd.evaluation.study.restricted import restricted
 from fibrokd.evaluation.study.table import study_markdown

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from fibrokd.evaluation.study.families import holm
+from fibrokd.evaluation.comparisons.p_values import holm
 from fibrokd.evaluation.study.trainings import ArmsTest, Side, Spread, compare_arms, spread_of, variance_apart
 
 

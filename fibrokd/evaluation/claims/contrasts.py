@@ -17,6 +17,7 @@ from jaxtyping import Float
 from fibrokd.evaluation.calibration.differences import distances_of_differences
 from fibrokd.evaluation.claims.found import TEACHER, Figure, MissingError, sides_of
 from fibrokd.evaluation.claims.register import ArmOf, Contrast
+from fibrokd.evaluation.comparisons.p_values import bootstrap_p
 from fibrokd.evaluation.intervals import MAX_UNDEFINED, MIN_CLUSTERS, require_same_images
 from fibrokd.evaluation.study.families import side_of
 from fibrokd.evaluation.study.pooled import CALIBRATION, Pool
@@ -97,10 +98,9 @@ def _over_trainings(
 
 
 def _interval(contrast: Contrast, known: Float[np.ndarray, " R"], level: float) -> tuple[float, float, float]:
-    """Bounds, and the two-sided p-value against the claimed bound; never 0, for R resamples cannot tell that."""
+    """Bounds, and the two-sided p-value against the claimed bound."""
     low, high = (float(bound) for bound in np.quantile(known, [(1 - level) / 2, (1 + level) / 2]))
-    beyond = min(np.count_nonzero(known <= contrast.limit), np.count_nonzero(known >= contrast.limit))
-    return low, high, min(1.0, 2 * (beyond + 1) / (len(known) + 1))
+    return low, high, bootstrap_p(known, contrast.limit)
 
 
 def _symmetric_interval(

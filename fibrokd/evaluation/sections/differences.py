@@ -2,47 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from fibrokd.evaluation.comparisons.document import TESTS
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
+from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Cell, Footnotes, cell
+from fibrokd.evaluation.wording import Cell, Footnotes, cell, p_value
 
 HIGHER, LOWER, SAME, UNKNOWN = "higher", "lower", "not told apart", "no interval"
 
+_AUROC = "auroc"
+
 
 def differences(inputs: ReportInputs) -> dict[str, Any]:
-    """Return one row per pair of networks, one cell per headline metric."""
-    footnotes = Footnotes()
+    """Return one row per pair of networks: headline metrics in one table, areas of the end points in another."""
     found = [item for item in inputs.document["comparisons"] if item["split"] == inputs.split]
-    pairs = dict.fromkeys((item["first"], item["second"]) for item in found)
-    by_key = {(item["first"], item["second"], item["metric"]): item["difference"] for item in found}
-    rows = [
-        {
-            "first": inputs.title_of(first),
-            "second": inputs.title_of(second),
-            "cells": [_cell(by_key[first, second, metric], footnotes) for metric in HEADLINE],
-        }
-        for first, second in pairs
+    alpha = round(1 - inputs.document["level"], 10)
+    areas = [item for item in found if item["metric"] == _AUROC]
+    points = list(dict.fromkeys(item["end_point"] for item in areas))
+    level = f"{100 * inputs.document['level']:g} %"
+    tables = [
+        _table(inputs, f"First network minus second, paired, with {level} intervals", list(HEADLINE), found, alpha),
+        _table(
+            inputs, f"AUROC of the first network minus that of the second, with {level} intervals", points, areas, alpha
+        ),
     ]
     return {
-        "columns": [METRICS[name].title for name in HEADLINE],
-        "rows": rows,
-        "count": len(found),
-        "level": f"{100 * inputs.document['level']:g} %",
-        "notes": footnotes.listed,
+        "tables": [table for table in tables if table.rows],
+        "alpha": f"{alpha:g}",
+        "largest": max((item.get("family_size", 0) for item in found), default=0),
+        "tests": [
+            (name[:1].upper() + name[1:], f"{what[:1].upper()}{what[1:]}.")
+            for name, what in TESTS.items()
+            if any(item.get("test") == name for item in found)
+        ],
     }
 
 
-def _cell(difference: Mapping[str, Any], footnotes: Footnotes) -> tuple[Cell, str]:
-    return cell(difference, footnotes, signed=True), in_words(difference)
+def _table(
+    inputs: ReportInputs, caption: str, columns: Sequence[str], found: Sequence[Mapping[str, Any]], alpha: float
+) -> PageTable:
+    footnotes = Footnotes()
+    by_key = {(item["first"], item["second"], item.get("end_point", item["metric"])): item for item in found}
+    pairs = dict.fromkeys((item["first"], item["second"]) for item in found)
+    rows = [
+        Row(
+            f"{inputs.title_of(first)} minus {inputs.title_of(second)}",
+            [_cell(by_key[first, second, column], footnotes, alpha) for column in columns],
+        )
+        for first, second in pairs
+        if columns
+    ]
+    titles = [METRICS[name].title if name in METRICS else name for name in columns]
+    label = "Paired differences" if list(columns) == list(HEADLINE) else "Paired differences of areas"
+    return PageTable(label, caption, [Column("Networks"), *map(Column, titles)], rows, notes=footnotes.listed)
 
 
-def in_words(difference: Mapping[str, Any]) -> str:
-    """Return whether the interval of a difference excludes zero, and on which side."""
-    if difference["low"] is None:
+def _cell(entry: Mapping[str, Any], footnotes: Footnotes, alpha: float) -> Cell:
+    shown = cell(entry["difference"], footnotes, signed=True)
+    told = "" if "p_holm" not in entry else p_value(entry["p_holm"])
+    return replace(shown, verdict=in_words(entry, alpha), aside=told)
+
+
+def in_words(entry: Mapping[str, Any], alpha: float) -> str:
+    """Return whether a difference is told from none by its corrected p-value, and on which side.
+
+    Args:
+        entry: Of the document's comparisons.
+        alpha: Level of the test.
+    """
+    if "p_holm" not in entry:
         return UNKNOWN
-    if difference["low"] > 0:
-        return HIGHER
-    return LOWER if difference["high"] < 0 else SAME
+    if entry["p_holm"] >= alpha:
+        return SAME
+    return HIGHER if entry["difference"]["value"] > 0 else LOWER

@@ -3,9 +3,6 @@
 Every hypothesis belongs to one family, and p-values are corrected within it (Holm). Arms that declare nothing are
 compared with the reference arms: one family per reference, student, training fraction and metric. An arm that declares
 what it is compared with, before anything is trained, has a family of its own. Computes no metric.
-
-References:
-    Holm, Scand J Stat 1979;6:65.
 """
 
 from __future__ import annotations
@@ -14,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from fibrokd.evaluation.comparisons.p_values import holm
 from fibrokd.evaluation.study.pooled import COMPARED, TESTED, Pool, difference, is_better
 from fibrokd.evaluation.study.trainings import Side, Spread, compare_arms, spread_of, variance_apart
 
@@ -172,19 +168,3 @@ def teachers_against_none(
             figures = {"value": found["value"], "low": low, "high": high, "note": found["note"]}
             entries.append({**where, "metric": metric, **figures, "better": clear and is_better(found, metric)})
     return entries
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values, in the order given.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p_values, kind="stable")
-    adjusted = np.empty(len(p_values))
-    worst = 0.0
-    for rank, position in enumerate(order):
-        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[position]))
-        adjusted[position] = worst
-    return [float(value) for value in adjusted]

@@ -26,6 +26,7 @@ from pydantic import Field
 from fibrokd.errors import TableError
 from fibrokd.evaluation.calibration.binned import calibration_errors, confidence_sums
 from fibrokd.evaluation.calibration.differences import distances_of_differences
+from fibrokd.evaluation.comparisons.p_values import bootstrap_p
 from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts, percentile_interval, require_same_images
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
@@ -199,7 +200,7 @@ def difference(pool: Pool, reference: Pool, metric: str, by_seed: bool = True) -
     seeds = shared if by_seed else list(pool.seeds)
     each = [float(value) for value in figures[0] - figures[1]] if by_seed else []
     deviation = float(np.nanstd(drawn)) if found["low"] is not None else None
-    p = _p_value(drawn) if tested else None
+    p = bootstrap_p(drawn) if tested else None
     return {**found, "p": p, "seeds": seeds, "by_seed": each, "patient_deviation": deviation}
 
 
@@ -228,13 +229,6 @@ def _estimate(
         reach = float(np.quantile(distance, config.level))
         low, high = max(least, value - reach), min(1.0, value + reach)
     return {"value": value, "low": low, "high": high, "note": found.note}
-
-
-def _p_value(drawn: Float[np.ndarray, " R"]) -> float:
-    """Two-sided: twice the share of resamples on the other side of 0; never 0, for R resamples cannot tell that."""
-    defined = drawn[np.isfinite(drawn)]
-    below, above = np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0)
-    return float(min(1.0, 2 * (min(below, above) + 1) / (len(defined) + 1)))
 
 
 def _measured(answers: Predictions) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Tests of differences between networks that answered the same images."""
