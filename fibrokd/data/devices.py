@@ -42,6 +42,7 @@ _VENDORS = {
 _KNOWN = {name: re.compile(rf"(?<![a-z])(?:{spelling})(?![a-z])") for name, spelling in _VENDORS.items()}
 _PLAIN = re.compile(r"\w[\w ./+()-]{0,31}")
 _NUMBER = re.compile(r"\d{5}|\d[-./_ ]\d+[-./_ ]\d")  # record numbers, dates
+_SMALL = re.compile(r"-?\d{1,3}(\.\d{1,6})?")
 _DIGITS = 4
 
 
@@ -79,13 +80,26 @@ def place_label(kind: str, text: str) -> str:
     (DICOM's ``^``, a comma), of a date or of a record number, and whatever is long, is replaced.
 
     Args:
-        kind: ``site`` or ``scanner``.
+        kind: ``site``, ``scanner``, or what else it is about.
         text: What the table says.
     """
     text = text.strip()
     if not text or (_PLAIN.fullmatch(text) and not _NUMBER.search(text)):
         return text
     return _stand_in(kind, _normal(text))
+
+
+def fact_label(column: str, text: str) -> str:
+    """Return what a label table says of a picture as it may be written down: short plain words, and small numbers.
+
+    A number of more than three digits before its point may be a record's, a year or a day; it is replaced.
+
+    Args:
+        column: Name of the column, for stand-ins.
+        text: What the table says.
+    """
+    text = text.strip()
+    return text if _SMALL.fullmatch(text) else place_label(column, text)
 
 
 def _normal(text: str) -> str:

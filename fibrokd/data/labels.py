@@ -55,7 +55,7 @@ class LabelTable:
     rows: Mapping[str, LabelRow]
 
 
-def read_labels(path: Path, scale: StageScale) -> LabelTable:
+def read_labels(path: Path, scale: StageScale, facts: Sequence[str] = ()) -> LabelTable:
     """Read a CSV with a column ``stage`` and one of :data:`KEYS`; upper and lower case of columns do not differ.
 
     Rows without any value are passed over.
@@ -63,6 +63,7 @@ def read_labels(path: Path, scale: StageScale) -> LabelTable:
     Args:
         path: The CSV, see :func:`label_file.read_lines`.
         scale: Stage scale that every stage must be on.
+        facts: Further columns that are kept.
 
     Returns:
         The table; it may have no rows.
@@ -72,10 +73,12 @@ def read_labels(path: Path, scale: StageScale) -> LabelTable:
         TableError: Stages are unknown, keys are empty or repeated, or rows have more values than there are columns;
             all such rows are listed.
     """
-    header, *lines = read_lines(path, _COLUMNS.keys())
-    columns = _columns(header, path)
+    wanted = _COLUMNS | {name.casefold(): name for name in facts}
+    header, *lines = read_lines(path, wanted.keys())
+    columns = _columns(header, path, wanted)
+    _require(facts, columns, path)
     key = next(name for name in KEYS if name in columns)
-    rows = [_row(line, columns, key) for line in lines]
+    rows = [_row(line, columns, key, wanted) for line in lines]
     checks = _Checks(key, scale)
     for line, row in zip(lines, rows, strict=True):
         checks.look_at(row, [value for value in line.values[len(columns) :] if value.strip()])
@@ -83,11 +86,21 @@ def read_labels(path: Path, scale: StageScale) -> LabelTable:
     return LabelTable(path.name, key, {row.values[key]: row for row in rows})
 
 
-def _columns(header: Line, path: Path) -> list[str]:
+def _require(facts: Sequence[str], columns: Sequence[str], path: Path) -> None:
+    missing = [name for name in facts if name not in columns]
+    if missing:
+        raise LabelError(
+            f"Expected the columns {', '.join(facts)} that data.facts asks for in {path} (in any case), found no "
+            f"{', '.join(missing)} among its {len(columns)} column(s).",
+            "Correct data.facts, or name these columns so in the first line.",
+        )
+
+
+def _columns(header: Line, path: Path, wanted: Mapping[str, str]) -> list[str]:
     """Names of the columns, the known ones spelled as they are here."""
     names = [value.strip() for value in header.values]
-    columns = [_COLUMNS.get(name.casefold(), name) for name in names]
-    known = Counter(name for name in columns if name in _COLUMNS.values())
+    columns = [wanted.get(name.casefold(), name) for name in names]
+    known = Counter(name for name in columns if name in wanted.values())
     if "stage" not in known or not known.keys() & set(KEYS):
         raise LabelError(
             f"Expected columns 'stage' and one of {', '.join(KEYS)} in {path} (in any case), found {len(columns)} "
@@ -104,9 +117,9 @@ def _columns(header: Line, path: Path) -> list[str]:
     return columns
 
 
-def _row(line: Line, columns: Sequence[str], key: str) -> LabelRow:
+def _row(line: Line, columns: Sequence[str], key: str, wanted: Mapping[str, str]) -> LabelRow:
     given = dict(zip(columns, line.values, strict=False))  # values may be missing at the end
-    values = {name: given.get(name, "") for name in columns if name in _COLUMNS.values()}
+    values = {name: given.get(name, "") for name in columns if name in wanted.values()}
     values[key] = as_posix(values[key].strip()) if key == "path" else values[key].strip()
     return LabelRow(line.number, values)
 

@@ -10,6 +10,7 @@ pixels.npy          preprocessed frames, ``uint8`` [N, S, S]; everything outside
 groups.csv          image_id, group (never cut by a split), cluster (tied by any evidence; what intervals resample),
                     evidence (which kinds of evidence tie the image to its group)
 levels.csv          image_id and its group under each single kind of evidence, see :data:`LEVEL_COLUMNS`
+facts.csv           image_id and one column per fact that ``data.facts`` asked for; only where it did
 splits.csv          image_id, split (train | val | calibration | test), fold (0 … k-1)
 quarantine.csv      path, frame, part, reason, detail of every file (frame and part are empty then) and every picture
                     of a file that could not be used; as identities.csv
@@ -70,6 +71,7 @@ IDENTITY_COLUMNS = (
 differ with the secret, so no digest may depend on them."""
 
 LEVELS_FILE = "levels.csv"
+FACTS_FILE = "facts.csv"
 
 LEVEL_COLUMNS = ("stem", "content", "subject")
 """Columns of levels.csv beside ``image_id``: the smallest image_id among the images of one file name, of one content,
@@ -166,6 +168,23 @@ class Prepared:
         columns = {"random": "image_id", **{name: name for name in found}, "all": "cluster"}
         order = ("random", "stem", "content", "all", "subject")
         return {name: tuple(joined[columns[name]]) for name in order if name in columns}
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """One row per row of the table, one column per further fact, all text; without columns where there are none.
+
+        Raises:
+            ArtifactError: facts.csv lacks images of manifest.csv.
+        """
+        if FACTS_FILE not in self.record.outputs:
+            return self.table[[]].copy()
+        written = read_table(self.folder / FACTS_FILE)
+        joined = self.table[["image_id"]].merge(written, on="image_id", how="left", validate="1:1")
+        if joined.isna().any(axis=None):
+            raise ArtifactError(
+                f"{FACTS_FILE} of {self.folder} lacks images of manifest.csv.", "Run `fibrokd prepare` again."
+            )
+        return joined.drop(columns="image_id")
 
     def rows(self, split: str) -> Int[np.ndarray, " M"]:
         """Row numbers of one split, ascending.

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fibrokd.config import Config
 from fibrokd.data.companions import is_companion
 from fibrokd.data.dicom.identity_keys import DicomIdentity, read_identity
 from fibrokd.data.isolation import Watch, WorkerLimits, isolated
-from fibrokd.data.labels import FACTS, LabelTable, read_labels
+from fibrokd.data.labels import FACTS, KEYS, LabelTable, read_labels
 from fibrokd.data.mismatch import Mismatch, explain_mismatch
+from fibrokd.data.quality import QUALITY
 from fibrokd.data.stage_folders import StageFolder, contradict, name_by_links, read_folders
 from fibrokd.data.walking import StatedPaths, locate, plain, walk
 from fibrokd.errors import InputError, LabelError
@@ -31,6 +32,8 @@ _PROBLEMS = {
     "no_entry": "the system does not let this folder be listed",
 }
 _HEADERS_PER_TASK = 64
+TAKEN = frozenset(name.casefold() for name in ("image_id", "split", "stage", *KEYS, *FACTS, *QUALITY))
+"""Names, in lower case, that no further column of a label table may have."""
 _UNCLEAR = {
     "no_label": "no folder above it is named after a stage",
     "ambiguous_label": "several folders or links name different stages, or bare numbers that patients may have as "
@@ -70,6 +73,11 @@ class DataConfig(Config):
     the first in this order counts, for every row. Optionally ``patient``, ``study``, ``site``, ``scanner``. A relative
     path is looked up below ``root`` first."""
 
+    facts: tuple[str, ...] = ()
+    """Layout ``table``: further columns of ``labels`` that are kept for every picture, such as ``view`` or
+    ``steatosis``: `assess` gives figures of their subgroups. Short plain words and small numbers; others are replaced
+    by stand-ins."""
+
     patient_folders: bool = True
     """Layout ``folders``: the first folder below the stage's names the patient, generic names (``images``,
     ``train`` …) apart."""
@@ -79,6 +87,16 @@ class DataConfig(Config):
 
     outside_links: bool = False
     """Follow links that lead out of ``root``; otherwise they are listed and left alone."""
+
+    @model_validator(mode="after")
+    def _facts_are_columns_of_their_own(self) -> DataConfig:
+        folded = [name.casefold() for name in self.facts]
+        taken = sorted({name for name in folded if name in TAKEN or folded.count(name) > 1 or not name.isidentifier()})
+        if taken:
+            raise ValueError(f"facts are names of columns, each once and none that is read anyway; correct {taken}")
+        if self.facts and self.layout != "table":
+            raise ValueError("facts are columns of a label table; set layout: table")
+        return self
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,7 @@ class SourceFile:
         study: Study key as the collection gives it.
         site: Where the picture was taken.
         scanner: What it was taken with.
+        facts: (name, value) of what else it says, as :attr:`DataConfig.facts` asks.
     """
 
     path: str
@@ -101,6 +120,7 @@ class SourceFile:
     study: str = ""
     site: str = ""
     scanner: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,7 +248,7 @@ def from_folders(config: DataConfig, scale: StageScale, _isolation: WorkerLimits
 def from_table(config: DataConfig, scale: StageScale, isolation: WorkerLimits | None = None) -> Found:
     """Layout ``table``: stages come from ``labels``, keyed by path or by DICOM identity."""
     path_of_labels = _labels_path(config)
-    labels = read_labels(path_of_labels, scale)
+    labels = read_labels(path_of_labels, scale, config.facts)
     names, unmatched, companions = _walked(config)
     own = [name for name in names if _is_same(locate(config.root, name), path_of_labels)]
     companions += [Unmatched("companion", name, "label_table", "") for name in own]
@@ -242,8 +262,9 @@ def from_table(config: DataConfig, scale: StageScale, isolation: WorkerLimits | 
         row = labels.rows.get(value)
         if value and row:
             used.add(value)
-            facts = {fact: row.values.get(fact, "") for fact in FACTS}
-            files.append(SourceFile(path, scale.names[scale.parse(row.values["stage"])], **facts))
+            known = {fact: row.values.get(fact, "") for fact in FACTS}
+            facts = tuple((name, row.values.get(name, "").strip()) for name in config.facts)
+            files.append(SourceFile(path, scale.names[scale.parse(row.values["stage"])], **known, facts=facts))
         elif is_companion(path):
             companions.append(Unmatched("companion", path, "no_picture", ""))
         else:

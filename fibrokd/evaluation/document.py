@@ -14,20 +14,21 @@ from fibrokd.errors import TableError
 from fibrokd.evaluation.calibration.document import calibration
 from fibrokd.evaluation.comparisons.document import comparisons
 from fibrokd.evaluation.conformal.document import coverage
+from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON
 from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
+from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.intervals import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,
     BootstrapConfig,
     as_json,
     bootstrap,
-    metric_interval,
-    stage_interval,
 )
-from fibrokd.evaluation.metrics import METRICS, STAGE_METRICS
 from fibrokd.evaluation.overlap import LEARNED_FROM, AtLevel, Portion, at_levels
 from fibrokd.evaluation.predictions import Predictions
-from fibrokd.evaluation.tables import confusion_counts
+from fibrokd.evaluation.stage_figures import stage_figures
+from fibrokd.evaluation.subgroups.document import subgroups
+from fibrokd.evaluation.units.document import units
 
 FORMAT = 3
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
@@ -42,6 +43,7 @@ def metrics_document(
     config: BootstrapConfig = DEFAULT_BOOTSTRAP,
     known_patients: int | float | None = None,
     tied: Tied | None = None,
+    facts: ImageFacts | None = None,
 ) -> dict[str, Any]:
     """Return the content of metrics.json.
 
@@ -53,6 +55,7 @@ def metrics_document(
         known_patients: Share of the images whose patient is known; ``None`` if that is not known either.
         tied: Split → level → images with a relative among those learned from, see
             :func:`fibrokd.evaluation.overlap.relatives`; without it nothing is said about inflation.
+        facts: What is known of every image; without it nothing is said of patients, studies and subgroups.
 
     Raises:
         TableError: There are no predictions, costs are missing, parts repeat, scales differ, or networks were
@@ -68,11 +71,12 @@ def metrics_document(
         split = sample.predictions.split
         part, validation = sample.predictions, answers[name].get(FIXED_ON)
         entry[split] = {
-            **_split(sample),
+            **stage_figures(sample),
             **calibration(part, validation, config),
             **coverage(part, answers[name], config),
             **end_points(part, validation, config),
             **_inflation(sample, tied or {}),
+            **_by_facts(sample, validation, facts),
         }
     return {
         "format": FORMAT,
@@ -124,24 +128,12 @@ def _check(predictions: Sequence[Predictions], costs: Mapping[str, Mapping[str, 
         raise TableError("the predictions to assess", problems, "Collect the predictions again with `fibrokd assess`.")
 
 
-def _split(sample: Bootstrap) -> dict[str, Any]:
+def _by_facts(sample: Bootstrap, validation: Predictions | None, facts: ImageFacts | None) -> dict[str, Any]:
+    """Figures of patients, studies and subgroups; not of splits on which something is fixed."""
     part = sample.predictions
-    counts = confusion_counts(part)
-    support = counts.sum(axis=1)
-    absent = [name for name, images in zip(part.scale.names, support, strict=True) if images == 0]
-    stages = {
-        stage: {"images": int(support[k]), "clusters": int((sample.by_group.confusion[:, k].sum(axis=-1) > 0).sum())}
-        | {name: as_json(stage_interval(metric, k, sample)) for name, metric in STAGE_METRICS.items()}
-        for k, stage in enumerate(part.scale.names)
-    }
-    return {
-        "images": len(part),
-        "clusters": sample.clusters,
-        "absent_stages": absent,
-        **{name: as_json(metric_interval(metric, sample)) for name, metric in METRICS.items()},
-        "per_stage": stages,
-        "confusion": counts.tolist(),
-    }
+    if facts is None or part.split in (FIXED_ON, CALIBRATED_ON):
+        return {}
+    return {**units(part, validation, facts, sample.config), **subgroups(sample, facts)}
 
 
 def _inflation(sample: Bootstrap, tied: Tied) -> dict[str, Any]:

@@ -25,9 +25,11 @@ from fibrokd.evaluation.sections.integrity import integrity
 from fibrokd.evaluation.sections.learning import learning
 from fibrokd.evaluation.sections.methods import methods
 from fibrokd.evaluation.sections.overview import overview
+from fibrokd.evaluation.sections.patients import patients
 from fibrokd.evaluation.sections.provenance import provenance
 from fibrokd.evaluation.sections.stage_sets import stage_sets
 from fibrokd.evaluation.sections.stages import all_metrics, stages
+from fibrokd.evaluation.sections.subgroups import subgroups
 from fibrokd.files import write_text
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -55,9 +57,11 @@ SECTIONS = (
     Section("confusion", "Who is confused with whom", confusion),
     Section("stages", "Stage by stage", stages),
     Section("metrics", "All metrics", all_metrics),
+    Section("patients", "Patients and studies", patients),
     Section("end_points", "Clinical end points", end_points),
     Section("calibration", "How sure, and how right", calibration),
     Section("stage_sets", "Sets that hold the stage", stage_sets),
+    Section("subgroups", "Who is staged worse", subgroups),
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
     Section("methods", "What the methods left behind", methods),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from fibrokd.evaluation.predictions import Predictions
 
@@ -51,11 +51,15 @@ class Totals:
         return Totals(*sums)
 
 
-def totals_by_group(predictions: Predictions) -> Totals:
+def totals_by_group(predictions: Predictions, counted: Bool[np.ndarray, " N"] | None = None) -> Totals:
     """Return the totals of every cluster, clusters in ascending order of their key.
 
     Probabilities are divided by their row sum first (it may differ from 1 by the rounding of the file), and the
     probability of the truth is held at or above the float64 epsilon, as scikit-learn does, so that no loss is infinite.
+
+    Args:
+        predictions: Answers.
+        counted: Images that count; clusters without any stay, and are empty. By default all.
     """
     codes = cluster_codes(predictions)
     G, K = int(codes.max()) + 1, len(predictions.scale)
@@ -64,10 +68,12 @@ def totals_by_group(predictions: Predictions) -> Totals:
     of_truth = p[np.arange(len(p)), truth]
     surprise = -np.log(np.clip(of_truth, np.finfo(np.float64).eps, 1.0))
     squared_error = (p**2).sum(axis=1) - 2 * of_truth + 1
+    rows = slice(None) if counted is None else np.flatnonzero(counted)
+    cells = ((codes * K + truth) * K + predictions.predicted)[rows]
     return Totals(
-        confusion=_confusions(codes, predictions, G, K),
-        surprise=np.bincount(codes, weights=surprise, minlength=G),
-        squared_error=np.bincount(codes, weights=squared_error, minlength=G),
+        confusion=np.bincount(cells, minlength=G * K * K).reshape(G, K, K).astype(np.float64),
+        surprise=np.bincount(codes[rows], weights=surprise[rows], minlength=G),
+        squared_error=np.bincount(codes[rows], weights=squared_error[rows], minlength=G),
     )
 
 
@@ -75,8 +81,3 @@ def cluster_codes(predictions: Predictions) -> Int[np.ndarray, " N"]:
     """Return the number of the cluster of every image, clusters counted from 0 in ascending order of their key."""
     codes = pd.factorize(np.array(predictions.groups, dtype=object), sort=True)[0]
     return codes.astype(np.int64)
-
-
-def _confusions(codes: Int[np.ndarray, " N"], predictions: Predictions, G: int, K: int) -> Float[np.ndarray, "G K K"]:
-    cell = (codes * K + predictions.truth) * K + predictions.predicted
-    return np.bincount(cell, minlength=G * K * K).reshape(G, K, K).astype(np.float64)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
@@ -20,11 +21,13 @@ from torch import nn
 from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.data.quality import quality
 from fibrokd.data.selection import Selection, select
 from fibrokd.errors import InputError
 from fibrokd.evaluation.conformal.document import write_sets
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.end_points.table import write_end_points
+from fibrokd.evaluation.image_facts import ImageFacts, read_image_facts, write_image_facts
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
@@ -68,6 +71,10 @@ class AssessPlan(Config):
     stage sets on ``calibration``: without one, the report says what is missing. Splits without images are left out."""
     bootstrap: BootstrapConfig = BootstrapConfig()
     """How intervals are made."""
+    subgroups: dict[str, Annotated[tuple[float, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Fact of the images, such as ``steatosis`` → limits between classes of its numbers, ascending. Numbers without
+    limits are cut into thirds of the training images. Facts are site, scanner, brightness, contrast and dark share of
+    the picture, and what ``data.facts`` of the prepare step kept."""
     pictures: Literal["masked", "all", "none"] = "masked"
     """Pictures of the worst errors in the report. ``masked``: only of synthetic data and of frames whose surroundings
     were cut off, for the others may carry burned-in text; ``all``: whatever was cut off; ``none``: no picture."""
@@ -123,6 +130,7 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
         answers += [_answers(name, network, prepared, split) for split in splits]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
+    write_image_facts(out / "images.csv", image_facts(prepared))
     threads = torch.get_num_threads()
     write_json(out / "timings.json", {"engine": "PyTorch fp32, batch 1", "threads": threads, "networks": timings})
 
@@ -139,7 +147,8 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     integrity = read_json(prepared.folder / "integrity.json")
     tied = relatives(list(prepared.table["image_id"]), list(prepared.table["split"]), prepared.levels)
     known = integrity.get("known_patients")
-    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, known, tied)
+    facts = read_image_facts(out / "images.csv", config.subgroups)
+    document = metrics_document(predictions, costs, prepared.stamp, config.bootstrap, known, tied, facts)
     write_json(out / "metrics.json", document)
     write_end_points(out / "end_points.csv", document)
     write_sets(out / "sets.csv", predictions, config.bootstrap)
@@ -157,7 +166,25 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
         copies_in_train=share_copied_from_train(prepared.table),
     )
     write_report(out / "report.html", report)
-    return ["confusion.csv", "end_points.csv", "metrics.json", "predictions.csv", "report.html", "sets.csv"]
+    names = ("confusion", "end_points", "images", "predictions", "sets")
+    return [*(f"{name}.csv" for name in names), "metrics.json", "report.html"]
+
+
+def image_facts(prepared: Prepared) -> ImageFacts:
+    """Return what is known of every image: patient and study as numbers, site, scanner, further facts, quality."""
+    table = prepared.table[["image_id", "split"]].copy()
+    for column in ("patient", "study"):
+        table[column] = _numbered(prepared.table[column])
+    kept = [column for column in ("site", "scanner") if (prepared.table[column] != "").any()]
+    measured = pd.DataFrame([quality(pixels) for pixels in prepared.pixels])
+    parts = [table, prepared.table[kept], prepared.facts, measured.map("{:g}".format)]
+    return ImageFacts(pd.concat([part.reset_index(drop=True) for part in parts], axis=1))
+
+
+def _numbered(keys: pd.Series[str]) -> list[str]:
+    """Numbers in the order of first appearance: keys of patients differ with the secret, and these do not."""
+    numbers = pd.factorize(keys.where(keys != ""))[0]
+    return ["" if number < 0 else str(number + 1) for number in numbers.tolist()]
 
 
 def _pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarray, "S S"] | None]:

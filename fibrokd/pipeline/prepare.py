@@ -44,7 +44,7 @@ from fibrokd.integrity.verdict import judge
 from fibrokd.pipeline.phantom_pictures import are_of_phantom_step
 from fibrokd.pipeline.prepare_evidence import EVIDENCE, Evidence, write_groups, write_identities
 from fibrokd.pipeline.prepare_shards import SHARDS, read_shards
-from fibrokd.pipeline.prepared_folder import Outcome, tell, write_folder
+from fibrokd.pipeline.prepared_folder import Outcome, tell, write_facts, write_folder
 from fibrokd.progress import track
 
 STEP = "prepare"
@@ -126,6 +126,8 @@ class PrepareConfig(Config):
         del identity["data"]["root"], identity["data"]["labels"]
         if identity["subjects"]:
             del identity["subjects"]["table"]
+        if not self.data.facts:  # came later: folders of before keep their digest
+            del identity["data"]["facts"]
         return identity
 
 
@@ -184,7 +186,8 @@ def run(config: PrepareConfig, out: Path) -> Record:
     pictures = PictureEvidence(near, config.near.threshold if config.near.enabled else None, intake.margins)
     findings = survey(collection, intake.thumbnails, groups, splits, config.controls, pictures)
     verdict = judge(findings)
-    outputs = write_folder(out, Outcome(config.preprocess, intake, found, findings, verdict, config.accept_unfit))
+    outcome = Outcome(config.preprocess, intake, found, findings, verdict, config.accept_unfit)
+    outputs = write_folder(out, outcome) + write_facts(out, intake.table, files, config.data.facts, plain=synthetic)
     record = step.finish(
         outputs,
         device="cpu",

@@ -5,6 +5,7 @@ What the files hold is described in :mod:`fibrokd.data.prepared`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import UInt8
 
+from fibrokd.data.devices import fact_label
 from fibrokd.data.intake import Intake
-from fibrokd.data.prepared import LEVELS_FILE, MANIFEST_COLUMNS
+from fibrokd.data.prepared import FACTS_FILE, LEVELS_FILE, MANIFEST_COLUMNS
 from fibrokd.data.preprocess import PreprocessSpec
-from fibrokd.data.sources import Found
+from fibrokd.data.sources import Found, SourceFile
 from fibrokd.files import write_json, write_text
 from fibrokd.integrity.card import card_form
 from fibrokd.integrity.findings import Findings
@@ -69,6 +71,29 @@ def write_folder(out: Path, outcome: Outcome) -> list[str]:
         write_text(out / CARD_FORM, card_form())
         names.append(CARD_FORM)
     return names
+
+
+def write_facts(
+    out: Path, table: pd.DataFrame, files: Sequence[SourceFile], names: Sequence[str], plain: bool
+) -> list[str]:
+    """Write facts.csv where any are wanted; returns the names of the files written.
+
+    Args:
+        out: Run folder.
+        table: Manifest with paths.
+        files: What the collection says about every file.
+        names: Wanted facts.
+        plain: Write them down as they are: of generated data.
+    """
+    if not names:
+        return []
+    stated = {file.path: dict(file.facts) for file in files}
+    columns = {
+        name: [text if plain else fact_label(name, text) for path in table["path"] for text in [stated[path][name]]]
+        for name in names
+    }
+    write_csv(out / FACTS_FILE, pd.DataFrame({"image_id": table["image_id"], **columns}))
+    return [FACTS_FILE]
 
 
 def _write_tables(out: Path, intake: Intake, found: Found) -> None:

@@ -75,7 +75,8 @@ class RunConfig(PrepareConfig):
             return data
         if data.get("data") is not None:
             raise ConfigError("Expected either `phantom` or `data`, found both.", "Leave one of them out.")
-        return {**data, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv"}}
+        facts = ["view", "steatosis"]
+        return {**data, "data": {"root": "phantom", "layout": "table", "labels": "truth.csv", "facts": facts}}
 
     @field_validator("students")
     @classmethod

@@ -16,13 +16,11 @@ import numpy as np
 
 from fibrokd.data.images import UltrasoundImage
 from fibrokd.data.preprocess import Preprocessed, PreprocessSpec
+from fibrokd.data.quality import BLACK_LEVEL
 from fibrokd.errors import UnreadableImageError
 
 MIN_RESOLUTION = 0.5
 """Image sides below this share of the network's input are refused: enlarging invents the texture that stages."""
-
-BLACK_LEVEL = 8
-"""Grey level, of 255, up to which a pixel shows nothing on a monitor."""
 
 MIN_LIT_SHARE = 0.05
 """Share of lit pixels within the network's view below which the view is nearly empty. Phantom scans lie above 0.5."""

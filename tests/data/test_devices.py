@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fibrokd.data.devices import device_name, place_label, stated_device
+from fibrokd.data.devices import device_name, fact_label, place_label, stated_device
 
 STAND_IN = re.compile("(?:[A-Z][A-Za-z]*|device)-[0-9a-f]{4}")
 
@@ -63,3 +63,13 @@ def test_short_plain_labels_of_a_table_pass(label: str) -> None:
 def test_names_dates_and_record_numbers_of_a_table_are_replaced(text: str) -> None:
     assert re.fullmatch("site-[0-9a-f]{4}", place_label("site", text))
     assert place_label("site", text) == place_label("site", f" {text}")
+
+
+@pytest.mark.parametrize("text", ["0.0720", "42", "-3.5", "intercostal", "S2", "left lobe"])
+def test_small_numbers_and_short_words_of_further_columns_pass(text: str) -> None:
+    assert fact_label("view", f" {text} ") == text
+
+
+@pytest.mark.parametrize("text", ["12345", "1987-03-04", "DOE^JANE", "4711-08-15", "0.12345678"])
+def test_what_may_be_a_record_a_day_or_a_name_is_replaced_in_further_columns(text: str) -> None:
+    assert re.fullmatch("view-[0-9a-f]{4}", fact_label("view", text))

@@ -24,6 +24,18 @@ def test_columns_are_known_in_any_case_and_with_any_separator(tmp_path: Path, he
     assert table.rows["P1"].values == {"PatientID": "P1", "stage": "F2", "site": "north"}
 
 
+def test_further_columns_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,stage,VIEW,other\na.png,F1,left,x\n")
+    table = read_labels(tmp_path / "labels.csv", METAVIR, ["view"])
+    assert table.rows["a.png"].values == {"path": "a.png", "stage": "F1", "view": "left"}
+    with pytest.raises(LabelError, match=r"found no age, fat among its 4 column") as caught:
+        read_labels(tmp_path / "labels.csv", METAVIR, ["age", "view", "fat"])
+    assert "other" not in str(caught.value)
+    (tmp_path / "labels.csv").write_text("path,stage,view,View\na.png,F1,left,x\n")
+    with pytest.raises(LabelError, match="found view several times"):
+        read_labels(tmp_path / "labels.csv", METAVIR, ["view"])
+
+
 def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="found path several times"):
         read(tmp_path, "path,Path,stage\na,b,F1\n")

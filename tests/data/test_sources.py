@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from fibrokd.config import parse_config
 from fibrokd.data.isolation import WorkerLimits
@@ -344,3 +345,11 @@ def test_a_linked_folder_is_no_note_whatever_it_is_called(tmp_path: Path) -> Non
     root = touch(tmp_path / "root", "F0/a.png")
     (root / "F1.json").symlink_to(touch(tmp_path / "away", "b.png"))
     assert [item.name for item in find_files(DataConfig(root=root)).unmatched] == ["F1.json/"]
+
+
+@pytest.mark.parametrize("facts", [["Stage"], ["view", "VIEW"], ["patient"], ["contrast"], ["a-b"]])
+def test_facts_are_columns_that_nothing_else_reads(tmp_path: Path, facts: list[str]) -> None:
+    with pytest.raises(ValidationError, match="facts are names of columns"):
+        DataConfig(root=tmp_path, layout="table", labels=Path("labels.csv"), facts=tuple(facts))
+    with pytest.raises(ValidationError, match="layout: table"):
+        DataConfig(root=tmp_path, facts=("view",))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import pandas as pd
+
+from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.stages import METAVIR, StageScale
 
@@ -27,3 +31,23 @@ def made_up_predictions(
     ids = tuple(f"{number:016x}" for number in range(patients * frames))
     groups = tuple(f"P{patient:03d}" for patient in np.repeat(np.arange(patients), frames))
     return Predictions(network, "test", ids, groups, stage.astype(np.int64), p / p.sum(axis=1, keepdims=True), scale)
+
+
+def made_up_facts(parts: Sequence[Predictions], **columns: Sequence[str]) -> ImageFacts:
+    """Facts of the images of some parts: their clusters are their patients, of two studies each, and given columns.
+
+    Args:
+        parts: Answers of one network.
+        **columns: Name → values of all images, in the order of the parts.
+    """
+    groups = [group for part in parts for group in part.groups]
+    table = pd.DataFrame(
+        {
+            "image_id": [name for part in parts for name in part.image_ids],
+            "split": [part.split for part in parts for _ in part.image_ids],
+            "patient": [str(number + 1) for number in pd.factorize(np.array(groups, dtype=object))[0]],
+            "study": [str(number % 2 + 1) for number in range(len(groups))],
+            **columns,
+        }
+    )
+    return ImageFacts(table)

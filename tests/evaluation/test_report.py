@@ -23,7 +23,7 @@ from fibrokd.evaluation.sections import calibration as calibration_section
 from fibrokd.evaluation.sections import end_points as end_point_section
 from fibrokd.evaluation.sections.errors import severity, worst_rows
 from fibrokd.stages import StageScale
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_facts, made_up_predictions
 
 FEW = BootstrapConfig(resamples=200)
 SKILLS = {"teacher": 2.0, "student_plain": 0.8, "student_kd": 1.3}
@@ -82,11 +82,17 @@ def charts_drawn_once() -> Iterator[None]:
         yield
 
 
+def _elsewhere(part: Predictions, split: str) -> Predictions:
+    """The same answers, to other images of other patients."""
+    ids = tuple(f"{split[0]}{image_id}" for image_id in part.image_ids)  # "v" and "c": of pictures only tests ask
+    return replace(part, split=split, image_ids=ids, groups=tuple(split + group for group in part.groups))
+
+
 @once
 def _answers(scale: StageScale | None) -> list[Predictions]:
     sizes = {"scale": scale} if scale else {}
     return [
-        replace(part, split=split, groups=part.groups if split == "test" else tuple(split + g for g in part.groups))
+        part if split == "test" else _elsewhere(part, split)
         for name, skill in SKILLS.items()
         for split, seed in (("val", 4), ("calibration", 5), ("test", 3))
         for part in [made_up_predictions(name, 50, 2, skill, seed=seed, **sizes)]
@@ -96,7 +102,11 @@ def _answers(scale: StageScale | None) -> list[Predictions]:
 @once
 def _document(scale: StageScale | None, stamp: dict[str, Any], tied: Any) -> dict[str, Any]:
     costs = {name: {"parameters": 1_522_981} for name in SKILLS}
-    return metrics_document(_answers(scale), costs, stamp, FEW, tied=tied)
+    parts = _answers(scale)
+    own = [part for part in parts if part.network == "teacher"]
+    scanner = ["sonova" if int(group[-3:]) % 4 else "handix" for part in own for group in part.groups]
+    facts = made_up_facts(own, scanner=scanner)
+    return metrics_document(parts, costs, stamp, FEW, tied=tied, facts=facts)
 
 
 def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) -> ReportInputs:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
+from fibrokd.evaluation.image_facts import write_image_facts
 from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.files import read_json, write_json
 from fibrokd.pipeline import assess, prepare
@@ -54,6 +55,25 @@ def test_answers_carry_the_cluster_and_not_the_group_of_the_split(prepared, monk
     assert len(set(answers.groups)) < len(set(prepared.table["group"].iloc[rows])) == len(rows)
 
 
+def test_images_are_told_by_numbers_and_facts_and_no_key_of_a_patient_leaves_the_prepared_folder(prepared):
+    shown = prepared.pixels.copy()
+    shown[3] = 0
+    prepared.__dict__["pixels"] = shown
+    facts = assess.image_facts(prepared)
+    assert facts.columns == ["scanner", "brightness", "contrast", "dark_share"]
+    assert facts.table["patient"].tolist() == [str(k // 2 + 1) for k in range(50)]
+    assert set(facts.table["study"]) == {""}
+    assert not facts.table.astype(str).apply(lambda column: column.str.contains("P0")).any(axis=None)
+    lit = shown[0][shown[0] > 8]
+    assert float(facts.table["brightness"][0]) == pytest.approx(lit.mean(), rel=1e-4)
+    assert facts.table.loc[3, ["brightness", "contrast", "dark_share"]].tolist() == ["0", "0", "1"]
+    without = replace(prepared, table=prepared.table.assign(patient="", scanner=""))
+    without.__dict__["pixels"] = shown
+    anonymous = assess.image_facts(without)
+    assert set(anonymous.table["patient"]) == {""}
+    assert "scanner" not in anonymous.columns
+
+
 @pytest.fixture
 def copied(tmp_path):
     """Write 150 noise pictures; two of three lie in the same folder once more under an unrelated name."""
@@ -97,6 +117,7 @@ def test_a_memoriser_is_unmasked_where_copies_were_split_and_has_nothing_to_hide
     part, known = memoriser(prepared, "test")
     out.mkdir()
     write_predictions(out / "predictions.csv", [part])
+    write_image_facts(out / "images.csv", assess.image_facts(prepared))
     config = parse_config({"prepared": str(tmp_path / "prepared"), "networks": {"teacher": str(teacher)}}, AssessConfig)
     assess.compute(config, prepared, {}, out)
     test = read_json(out / "metrics.json")["networks"]["teacher"]["test"]

@@ -324,6 +324,33 @@ def test_a_label_table_gives_patients_and_its_rows_without_files_are_listed(imag
     assert "patient0" in set(prepared.table["patient"])  # generated data: identifiers stay readable
 
 
+def test_further_columns_of_a_label_table_are_kept_where_asked_for(images, tmp_path):
+    rows = [
+        {"path": p.relative_to(images).as_posix(), "stage": p.parts[-3][1], "View": ("left", "right")[k % 2],
+         "steatosis": f"{k / 100:g}", "record": "4711-0815-42"}
+        for k, p in enumerate(sorted(images.rglob("v*.png")))
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(images / "labels.csv", index=False)
+    table = {"root": str(images), "layout": "table", "labels": "labels.csv"}
+    facts = ["view", "steatosis", "record"]
+    run(config(images, data=table | {"facts": facts}), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out")
+    assert list(prepared.facts) == facts
+    stated = {row["path"]: row for row in rows}
+    for path, view, steatosis in zip(
+        prepared.table["path"], prepared.facts["view"], prepared.facts["steatosis"], strict=True
+    ):
+        assert (view, steatosis) == (stated[path]["View"], stated[path]["steatosis"])
+    assert b"0815" not in (tmp_path / "out" / "facts.csv").read_bytes()
+    assert prepared.facts["record"].str.startswith("record-").all()
+    assert "facts.csv" in prepared.record.outputs
+    plain = run(config(images, data=table), tmp_path / "plain")
+    assert "facts" not in plain.config["data"]  # folders of before facts keep their identity
+    assert list(Prepared.open(tmp_path / "plain").facts) == []
+    run(config(images, data=table | {"facts": facts}, synthetic=True), tmp_path / "generated")
+    assert set(Prepared.open(tmp_path / "generated").facts["record"]) == {"4711-0815-42"}
+
+
 def test_subjects_from_outside_replace_the_patient_keys(images, tmp_path):
     paths = sorted(images.rglob("v*.png"))
     table = [

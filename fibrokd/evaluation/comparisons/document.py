@@ -35,7 +35,7 @@ from fibrokd.evaluation.totals import Totals, cluster_codes
 
 BOOTSTRAP, SIGNS, DELONG = "bootstrap", "signs of clusters", "DeLong, clustered"
 TESTS = {
-    BOOTSTRAP: "twice the share of resamples on the other side of 0, as if one more were there; so it has a smallest value",
+    BOOTSTRAP: "twice the share of resamples on the other side of 0, as if one more were there: never 0",
     SIGNS: "McNemar's test for clusters: the difference in right answers against random signs of its clusters",
     DELONG: "DeLong's test for clusters (Obuchowski 1997), bounds by its normal approximation",
 }

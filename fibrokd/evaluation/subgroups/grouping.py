@@ -1,0 +1,94 @@
+"""Which subgroups a fact of images makes.
+
+Text makes one subgroup per value. Numbers are cut into classes: at given limits, or at thirds of the training images,
+which have seen nothing of the assessed ones. What has one value only, or too many to be looked at, makes none.
+
+Shape letters: N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+CUT_ON = "train"
+"""Split on which numbers are cut into thirds."""
+
+MOST_VALUES = 12
+"""Text with more values is no fact to part images by; numbers with no more are taken for names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """Subgroups of some images.
+
+    Args:
+        names: Names of the subgroups.
+        codes: Subgroup of every image; −1 where unknown.
+        cuts: Limits between classes of numbers; empty where values are names.
+        cut_on: What the limits rest on: :data:`CUT_ON`, or ``given``.
+    """
+
+    names: tuple[str, ...]
+    codes: Int[np.ndarray, " N"]
+    cuts: tuple[float, ...] = ()
+    cut_on: str = ""
+
+
+def grouping(
+    values: Shaped[np.ndarray, " N"], learned: Sequence[str], cuts: Sequence[float] | None = None
+) -> Grouping | str:
+    """Return the subgroups of some images, or why there are none.
+
+    Args:
+        values: Fact of every image as text, empty where unknown.
+        learned: The same of the training images, without unknown ones.
+        cuts: Limits between classes, ascending; ``None``: thirds of ``learned``.
+    """
+    known = values != ""
+    if not known.any():
+        return "it is not known of any image"
+    distinct = sorted(set(values[known].tolist()))
+    numbers = _numbers(distinct)
+    if numbers is None or (cuts is None and len(distinct) <= MOST_VALUES):
+        return _named(values, distinct) if cuts is None else "it has limits, but is no number"
+    limits = tuple(sorted(cuts)) if cuts is not None else _thirds(learned)
+    if not limits:
+        return "training images do not tell where to cut it"
+    codes = np.full(len(values), -1, dtype=np.int64)
+    codes[known] = np.searchsorted(limits, values[known].astype(np.float64), side="right")
+    return Grouping(_classes(limits), codes, limits, "given" if cuts is not None else CUT_ON)
+
+
+def _named(values: Shaped[np.ndarray, " N"], distinct: Sequence[str]) -> Grouping | str:
+    if len(distinct) == 1:
+        return "it is the same for all images"
+    if len(distinct) > MOST_VALUES:
+        return f"it has {len(distinct)} values (at most {MOST_VALUES} are shown)"
+    place = {name: code for code, name in enumerate(distinct)}
+    return Grouping(tuple(distinct), np.array([place.get(value, -1) for value in values.tolist()], dtype=np.int64))
+
+
+def _numbers(distinct: Sequence[str]) -> list[float] | None:
+    try:
+        found = [float(value) for value in distinct]
+    except ValueError:
+        return None
+    return found if bool(np.isfinite(found).all()) else None
+
+
+def _thirds(learned: Sequence[str]) -> tuple[float, ...]:
+    numbers = _numbers(learned) if learned else None
+    if numbers is None or len(numbers) < 3:
+        return ()
+    limits = [float(f"{limit:.4g}") for limit in np.quantile(numbers, [1 / 3, 2 / 3])]
+    return tuple(limits) if limits[0] < limits[1] else ()
+
+
+def _classes(limits: Sequence[float]) -> tuple[str, ...]:
+    between = (f"{low:g} to {high:g}" for low, high in pairwise(limits))
+    return (f"below {limits[0]:g}", *between, f"{limits[-1]:g} and more")
