@@ -3,7 +3,7 @@
 Owns the file format. Columns: ``image_id``, ``split``, ``patient`` and ``study`` (numbers without meaning outside the
 folder), and one column per further fact, text or numbers; empty where unknown. It says nothing about networks.
 
-Shape letters: N images.
+Shape letters: N images, M of them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Shaped
+from jaxtyping import Int
 
 from fibrokd.data.prepared import read_table
 from fibrokd.errors import ArtifactError, TableError
@@ -27,6 +28,26 @@ KEYS = ("image_id", "split", "patient", "study")
 """Columns that every table holds."""
 
 _TODO = "Assess the networks again."
+
+
+@dataclass(frozen=True, eq=False)
+class Fact:
+    """What is known of some images.
+
+    Args:
+        names: Distinct values, ascending as text.
+        codes: Place of every image's value among them; −1 where unknown.
+    """
+
+    names: tuple[str, ...]
+    codes: Int[np.ndarray, " N"]
+
+    def at(self, rows: Int[np.ndarray, " M"]) -> Fact:
+        """Return the fact of some images, with the values that they have."""
+        codes = self.codes[rows]
+        held, places = np.unique(codes, return_inverse=True)
+        unknown = int(held[0] < 0) if len(held) else 0
+        return Fact(tuple(self.names[code] for code in held[unknown:].tolist()), places.astype(np.int64) - unknown)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,22 +82,33 @@ class ImageFacts:
         """Names of the facts."""
         return [name for name in self.table.columns if name not in KEYS]
 
-    @cached_property
-    def _places(self) -> Mapping[str, int]:
-        return {image_id: row for row, image_id in enumerate(self.table["image_id"])}
-
-    def of(self, part: Predictions, column: str) -> Shaped[np.ndarray, " N"]:
-        """Return a column for the images of ``part``, in their order.
+    def rows(self, part: Predictions) -> Int[np.ndarray, " N"]:
+        """Return the row of every image of ``part``.
 
         Raises:
             TableError: An image is not in the table.
         """
-        try:
-            rows = [self._places[image_id] for image_id in part.image_ids]
-        except KeyError as error:
-            problem = f"it lacks image {error.args[0]}, which {part.network} answered"
-            raise TableError("the table of images", [problem], _TODO) from error
-        return self.table[column].to_numpy(dtype=np.str_)[rows]
+        found = self._index.get_indexer(pd.Index(part.image_ids, dtype=object))
+        if (found < 0).any():
+            problem = f"it lacks image {part.image_ids[int(np.argmin(found))]}, which {part.network} answered"
+            raise TableError("the table of images", [problem], _TODO)
+        return np.asarray(found, dtype=np.int64)
+
+    def fact(self, column: str) -> Fact:
+        """Return a column of all rows."""
+        if column not in self._facts:
+            codes, names = pd.factorize(self.table[column].mask(self.table[column] == ""), sort=True)
+            self._facts[column] = Fact(tuple(names), codes.astype(np.int64))
+        return self._facts[column]
+
+    @cached_property
+    def _index(self) -> pd.Index[Any]:
+        index: pd.Index[Any] = pd.Index(self.table["image_id"], dtype=object)
+        return index
+
+    @cached_property
+    def _facts(self) -> dict[str, Fact]:
+        return {}
 
     def in_split(self, split: str, column: str) -> list[str]:
         """Return the values that are known of a split's images."""

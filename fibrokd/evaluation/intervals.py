@@ -13,12 +13,13 @@ Bootstrap Methods and their Application (1997), section 3.8 (hierarchical data),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt
 from pydantic import Field
 
 from fibrokd.config import Config
@@ -30,6 +31,7 @@ from fibrokd.evaluation.totals import Totals, totals_by_group
 MIN_CLUSTERS = 10
 MAX_UNDEFINED = 0.05
 _BLOCK_BYTES = 64 * 2**20
+_KEPT_BYTES = 128 * 2**20
 _SAME = 1e-12
 _INFINITE = 1e300
 
@@ -112,13 +114,29 @@ def bootstrap(predictions: Predictions, config: BootstrapConfig = DEFAULT_BOOTST
 
 def draw_counts(clusters: int, config: BootstrapConfig) -> Iterator[Float[np.ndarray, "r G"]]:
     """Yield, block by block, how often each of G clusters occurs in each resample; blocks bound the memory."""
-    random = np.random.default_rng(config.seed)
+    for block in draw_small_counts(clusters, config):
+        yield block.astype(np.float64)
+
+
+def draw_small_counts(clusters: int, config: BootstrapConfig) -> Iterable[UInt[np.ndarray, "r G"]]:
+    """Return the same blocks in small integers; all figures of the same clusters share them while they are small."""
+    key = clusters, config.resamples, config.seed
+    return _kept_counts(*key) if clusters * config.resamples <= _KEPT_BYTES else _drawn_counts(*key)
+
+
+@lru_cache(maxsize=4)
+def _kept_counts(clusters: int, resamples: int, seed: int) -> tuple[UInt[np.ndarray, "r G"], ...]:
+    return tuple(_drawn_counts(clusters, resamples, seed))
+
+
+def _drawn_counts(clusters: int, resamples: int, seed: int) -> Iterator[UInt[np.ndarray, "r G"]]:
+    random = np.random.default_rng(seed)
     rows = max(1, _BLOCK_BYTES // (8 * clusters))
-    for start in range(0, config.resamples, rows):
-        block = np.empty((min(rows, config.resamples - start), clusters))
+    for start in range(0, resamples, rows):
+        block = np.empty((min(rows, resamples - start), clusters), dtype=np.uint16)
         for row in block:
             row[:] = np.bincount(random.integers(clusters, size=clusters), minlength=clusters)
-        yield block
+        yield block.astype(np.uint8) if block.max() < 256 else block
 
 
 def metric_interval(metric: Metric, sample: Bootstrap) -> Interval:

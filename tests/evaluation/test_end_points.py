@@ -51,7 +51,7 @@ def _scored(case: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray, np
 @given(case=CASES)
 def test_areas_agree_with_scikit_learn_with_ties_and_with_weights(case) -> None:
     scores, positive, cluster = _scored(case)
-    weights = np.random.default_rng(case[3]).integers(0, 4, size=(3, int(cluster.max()) + 1)).astype(np.float64)
+    weights = np.random.default_rng(case[3]).integers(0, 4, size=(3, int(cluster.max()) + 1))
     weights[0] = 1
     auroc, precision = rank(scores, positive, cluster).areas(weights)
     for row, weight in enumerate(weights):

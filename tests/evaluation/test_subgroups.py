@@ -10,7 +10,7 @@ from sklearn.metrics import balanced_accuracy_score
 from fibrokd.errors import ArtifactError, TableError
 from fibrokd.evaluation.comparisons.p_values import holm
 from fibrokd.evaluation.document import SCHEMA, metrics_document
-from fibrokd.evaluation.image_facts import ImageFacts, read_image_facts, write_image_facts
+from fibrokd.evaluation.image_facts import Fact, ImageFacts, read_image_facts, write_image_facts
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.subgroups.document import subgroups
 from fibrokd.evaluation.subgroups.grouping import MOST_VALUES, grouping
@@ -31,23 +31,28 @@ def cohort(weakness=0.0, seed=0):
     return replace(part, probabilities=p), scanner.tolist()
 
 
+def fact(values):
+    names = sorted(set(values) - {""})
+    return Fact(tuple(names), np.array([names.index(value) if value else -1 for value in values], dtype=np.int64))
+
+
 def found_in(part, facts):
     return subgroups(bootstrap(part, CONFIG), facts)["subgroups"]
 
 
 # --------------------------------------------------------------------------- which subgroups there are
 def test_text_makes_one_subgroup_per_value_and_unknown_images_belong_to_none():
-    found = grouping(np.array(["b", "a", "", "b"]), [])
+    found = grouping(fact(["b", "a", "", "b"]), [])
     assert (found.names, found.codes.tolist()) == (("a", "b"), [1, 0, -1, 1])
 
 
 def test_numbers_are_cut_into_thirds_of_the_training_images_or_as_wanted():
-    values = np.array([f"{k / 100:g}" for k in range(100)])
+    values = [f"{k / 100:g}" for k in range(100)]
     learned = [f"{k / 10:g}" for k in range(90)]
-    found = grouping(values, learned)
+    found = grouping(fact(values), learned)
     assert found.cuts == pytest.approx(np.quantile(np.array(learned, dtype=float), [1 / 3, 2 / 3]), rel=1e-3)
     assert (found.cut_on, found.names[0]) == ("train", f"below {found.cuts[0]:g}")
-    given = grouping(values, learned, [0.05, 0.33, 0.66])
+    given = grouping(fact(values), learned, [0.05, 0.33, 0.66])
     assert given.names == ("below 0.05", "0.05 to 0.33", "0.33 to 0.66", "0.66 and more")
     assert np.bincount(given.codes).tolist() == [5, 28, 33, 34]
     assert given.cut_on == "given"
@@ -65,11 +70,11 @@ def test_numbers_are_cut_into_thirds_of_the_training_images_or_as_wanted():
     ],
 )
 def test_what_parts_no_images_is_said(values, learned, cuts, why):
-    assert why in grouping(np.array(values), learned, cuts)
+    assert why in grouping(fact(values), learned, cuts)
 
 
 def test_few_numbers_are_names():
-    assert grouping(np.array(["1", "2", "2"]), []).names == ("1", "2")
+    assert grouping(fact(["1", "2", "2"]), []).names == ("1", "2")
 
 
 # --------------------------------------------------------------------------- what is said of them
@@ -166,7 +171,8 @@ def test_the_table_is_read_back_as_it_was_written(tmp_path):
     write_image_facts(tmp_path / "images.csv", facts)
     again = read_image_facts(tmp_path / "images.csv", {"steatosis": (0.05, 0.33)})
     assert again.columns == ["scanner", "steatosis"]
-    assert again.of(part.rows(np.array([5, 3])), "scanner").tolist() == [scanner[5], scanner[3]]
+    some = again.fact("scanner").at(again.rows(part.rows(np.array([5, 3]))))
+    assert [some.names[code] for code in some.codes] == [scanner[5], scanner[3]]
     assert again.in_split("test", "scanner") == scanner
     assert again.in_split("train", "scanner") == []
 
@@ -189,7 +195,7 @@ def test_images_that_it_lacks_and_limits_that_are_none_are_refused(tmp_path):
     facts = made_up_facts([part], steatosis=["0.1"] * len(part))
     other = replace(part, image_ids=tuple(f"x{k}" for k in range(len(part))))
     with pytest.raises(TableError, match="lacks image x0"):
-        facts.of(other, "steatosis")
+        facts.rows(other)
     with pytest.raises(TableError, match="limits are given for 'fat', facts are steatosis"):
         replace(facts, cuts={"fat": (0.1,)})
     for limits in ((), (0.3, 0.3), (0.5, 0.1)):

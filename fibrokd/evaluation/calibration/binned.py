@@ -86,16 +86,24 @@ def chance_errors(
         random: Where truths come from.
     """
     stated, clusters = _stated(answers), cluster_codes(answers)
+    top, K = answers.predicted, len(answers.scale)
     columns = [stated.max(axis=1), *stated.T]
     bins = [_places(column) for column in columns]
-    sure = [np.bincount(bin_of, weights=column, minlength=BINS) for bin_of, column in zip(bins, columns, strict=True)]
-    cumulated = np.cumsum(stated, axis=1)[:, :-1]
+    sure = np.stack(
+        [np.bincount(bin_of, weights=own, minlength=BINS) for bin_of, own in zip(bins, columns, strict=True)]
+    )
+    cell = np.stack([k * BINS + bin_of for k, bin_of in enumerate(bins[1:])], axis=1).ravel()
+    steps = np.ascontiguousarray(np.cumsum(stated, axis=1)[:, :-1].T)
+    start = np.arange(len(answers)) * K
     errors = np.empty((draws, len(columns)))
     for draw in errors:
-        truth = (random.random(int(clusters.max()) + 1)[clusters][:, None] >= cumulated).sum(axis=1)
-        hits = [answers.predicted == truth, *(truth == k for k in range(len(answers.scale)))]
-        right = [np.bincount(bin_of, weights=hit, minlength=BINS) for bin_of, hit in zip(bins, hits, strict=True)]
-        draw[:] = [np.abs(s - r).sum() / len(truth) for s, r in zip(sure, right, strict=True)]
+        level = random.random(int(clusters.max()) + 1)[clusters]
+        truth = np.zeros(len(answers), dtype=np.int64)
+        for step in steps:
+            truth += level >= step
+        right = np.bincount(cell[start + truth], minlength=K * BINS).reshape(K, BINS)
+        hits = np.bincount(bins[0][top == truth], minlength=BINS)
+        draw[:] = np.abs(sure - np.vstack([hits, right])).sum(axis=1) / len(answers)
     return errors[:, 0], errors[:, 1:].mean(axis=1)
 
 

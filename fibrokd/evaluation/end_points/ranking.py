@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from fibrokd.evaluation.end_points.decisions import ratio
 
@@ -28,18 +28,18 @@ class Ranking:
     Args:
         positive: Clusters of the positive images, by ascending score.
         negative: Clusters of the negative images, by ascending score.
-        first: For every positive image, how many positive ones score less.
+        first: For every positive image, how many positive ones score less; ``None`` where no two score alike.
         below: For every positive image, how many negative ones score less.
-        upto: For every positive image, how many negative ones score no more.
+        upto: For every positive image, how many negative ones score no more; ``None`` where none scores alike.
     """
 
     positive: Int[np.ndarray, " P"]
     negative: Int[np.ndarray, " Q"]
-    first: Int[np.ndarray, " P"]
+    first: Int[np.ndarray, " P"] | None
     below: Int[np.ndarray, " P"]
-    upto: Int[np.ndarray, " P"]
+    upto: Int[np.ndarray, " P"] | None
 
-    def areas(self, weights: Float[np.ndarray, "R G"]) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
+    def areas(self, weights: Integer[np.ndarray, "R G"]) -> tuple[Float[np.ndarray, " R"], Float[np.ndarray, " R"]]:
         """Return AUROC and average precision of R weighted sets of clusters; NaN where a class has no weight.
 
         Args:
@@ -50,18 +50,20 @@ class Ranking:
         auroc, precision = (np.concatenate(area) for area in zip(*blocks, strict=True))
         return auroc, precision
 
-    def _areas(self, weights: Float[np.ndarray, "r G"]) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    def _areas(self, weights: Integer[np.ndarray, "r G"]) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
         own = weights[:, self.positive]
         positives, negatives = _sums_before(own), _sums_before(weights[:, self.negative])
+        all_positives, all_negatives = positives[:, -1:], negatives[:, -1:]
         lower = negatives[:, self.below]
-        hits = positives[:, -1:] - positives[:, self.first]
-        alarms = negatives[:, -1:] - lower
+        hits = all_positives - (positives[:, :-1] if self.first is None else positives[:, self.first])
+        called = hits + (all_negatives - lower)
         # Images without weight ask for nothing, and their precision may be 0 ÷ 0.
-        reached = (own * ratio(hits, hits + alarms, 0.0)).sum(axis=1)
-        beaten = (own * (lower + negatives[:, self.upto])).sum(axis=1) / 2
-        pairs = positives[:, -1] * negatives[:, -1]
+        reached = (own * (hits / np.maximum(called, 1))).sum(axis=1)
+        beaten = 2 * lower if self.upto is None else lower + negatives[:, self.upto]
+        won = np.multiply(own, beaten, dtype=np.int64).sum(axis=1) / 2
+        one, other = all_positives[:, 0].astype(np.float64), all_negatives[:, 0].astype(np.float64)
         # Without negative images precision is 1 whatever the order: no figure of the network.
-        return ratio(beaten, pairs), np.where(pairs > 0, ratio(reached, positives[:, -1]), np.nan)
+        return ratio(won, one * other), np.where(one * other > 0, ratio(reached, one), np.nan)
 
 
 def rank(scores: Float[np.ndarray, " N"], positive: Bool[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]) -> Ranking:
@@ -75,16 +77,20 @@ def rank(scores: Float[np.ndarray, " N"], positive: Bool[np.ndarray, " N"], clus
     order = np.argsort(scores, kind="stable")
     with_it, without = order[positive[order]], order[~positive[order]]
     own, others = scores[with_it], scores[without]
+    first, below = np.searchsorted(own, own, side="left"), np.searchsorted(others, own, side="left")
+    upto = np.searchsorted(others, own, side="right")
     return Ranking(
         positive=clusters[with_it],
         negative=clusters[without],
-        first=np.searchsorted(own, own, side="left"),
-        below=np.searchsorted(others, own, side="left"),
-        upto=np.searchsorted(others, own, side="right"),
+        first=None if np.array_equal(first, np.arange(len(own))) else first,
+        below=below,
+        upto=None if np.array_equal(below, upto) else upto,
     )
 
 
-def _sums_before(values: Float[np.ndarray, "r M"]) -> Float[np.ndarray, "r M+1"]:
-    sums = np.zeros((values.shape[0], values.shape[1] + 1))
+def _sums_before(values: Integer[np.ndarray, "r M"]) -> Int[np.ndarray, "r M+1"]:
+    # Half as wide as usual where that is enough: sums are read in random order, and should stay in the cache.
+    kind = np.int32 if values.shape[1] * int(values.max(initial=0)) < 2**30 else np.int64
+    sums = np.zeros((values.shape[0], values.shape[1] + 1), dtype=kind)
     np.cumsum(values, axis=1, out=sums[:, 1:])
     return sums

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 
 from fibrokd.evaluation.end_points.decisions import Decisions
 from fibrokd.evaluation.end_points.ranking import Ranking, rank
-from fibrokd.evaluation.intervals import BootstrapConfig, draw_counts
+from fibrokd.evaluation.intervals import BootstrapConfig, draw_small_counts
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.totals import cluster_codes
 
@@ -90,7 +90,7 @@ def end_point_samples(
     G = int(clusters.max()) + 1
     counted = {cutoff: _counted(part, cutoff, limits, clusters, G) for cutoff, limits in thresholds.items()}
     drawn: dict[int, list[_Sums]] = {cutoff: [] for cutoff in thresholds}
-    for block in draw_counts(G, config):
+    for block in draw_small_counts(G, config):
         for cutoff, each in counted.items():
             drawn[cutoff].append(each.sums(block))
     return {cutoff: _sample(each, drawn[cutoff], config) for cutoff, each in counted.items()}
@@ -114,8 +114,8 @@ class _Counted:
     ranking: Ranking
     columns: Float[np.ndarray, "G C"]
 
-    def sums(self, weights: Float[np.ndarray, "r G"]) -> _Sums:
-        return _Sums(*self.ranking.areas(weights), weights @ self.columns)
+    def sums(self, weights: Integer[np.ndarray, "r G"]) -> _Sums:
+        return _Sums(*self.ranking.areas(weights), weights.astype(np.float64) @ self.columns)
 
 
 def _counted(
@@ -128,7 +128,7 @@ def _counted(
 
 
 def _sample(counted: _Counted, drawn: Sequence[_Sums], config: BootstrapConfig) -> EndPointSample:
-    pooled = counted.sums(np.ones((1, len(counted.columns))))
+    pooled = counted.sums(np.ones((1, len(counted.columns)), dtype=np.uint8))
     auroc, average_precision, columns = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
     positive, negative = np.split(counted.columns, 2, axis=1)
     return EndPointSample(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Annotated, Any
 
 import numpy as np
@@ -239,8 +239,7 @@ def _measured(answers: Predictions) -> dict[str, float]:
 
 def _sampled(answers: Predictions, config: BootstrapConfig) -> dict[str, Float[np.ndarray, " R"]]:
     """Every reported metric in every resample."""
-    draws = _draws(len(set(answers.groups)), config)
-    return _weighted(answers, (block.astype(np.float64) for block in draws))
+    return _weighted(answers, draw_counts(len(set(answers.groups)), config))
 
 
 def _weighted(answers: Predictions, blocks: Iterable[Float[np.ndarray, "r G"]]) -> dict[str, Float[np.ndarray, " R"]]:
@@ -253,9 +252,3 @@ def _weighted(answers: Predictions, blocks: Iterable[Float[np.ndarray, "r G"]]) 
             parts[metric].append(METRICS[metric].function(drawn))
         parts[CALIBRATION].append(calibration_errors(sums, weights))
     return {metric: np.concatenate(found) for metric, found in parts.items()}
-
-
-@lru_cache(maxsize=4)
-def _draws(clusters: int, config: BootstrapConfig) -> tuple[np.ndarray, ...]:
-    """The draws of :func:`draw_counts`, kept small: all networks of a study share them."""
-    return tuple(block.astype(np.uint16) for block in draw_counts(clusters, config))

@@ -42,9 +42,9 @@ def subgroups(sample: Bootstrap, facts: ImageFacts) -> dict[str, Any]:
         sample: Answers of a network on the split, and their resamples.
         facts: What is known of every image.
     """
-    part = sample.predictions
+    rows = facts.rows(sample.predictions)
     made = {
-        column: grouping(facts.of(part, column), facts.in_split("train", column), facts.cuts.get(column))
+        column: grouping(facts.fact(column).at(rows), facts.in_split("train", column), facts.cuts.get(column))
         for column in facts.columns
     }
     parted = {column: found for column, found in made.items() if isinstance(found, Grouping)}

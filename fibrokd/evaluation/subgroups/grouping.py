@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int, Shaped
+from jaxtyping import Int
+
+from fibrokd.evaluation.image_facts import Fact
 
 CUT_ON = "train"
 """Split on which numbers are cut into thirds."""
@@ -39,38 +41,34 @@ class Grouping:
     cut_on: str = ""
 
 
-def grouping(
-    values: Shaped[np.ndarray, " N"], learned: Sequence[str], cuts: Sequence[float] | None = None
-) -> Grouping | str:
+def grouping(fact: Fact, learned: Sequence[str], cuts: Sequence[float] | None = None) -> Grouping | str:
     """Return the subgroups of some images, or why there are none.
 
     Args:
-        values: Fact of every image as text, empty where unknown.
+        fact: What is known of every image.
         learned: The same of the training images, without unknown ones.
         cuts: Limits between classes, ascending; ``None``: thirds of ``learned``.
     """
-    known = values != ""
-    if not known.any():
+    if not fact.names:
         return "it is not known of any image"
-    distinct = sorted(set(values[known].tolist()))
-    numbers = _numbers(distinct)
-    if numbers is None or (cuts is None and len(distinct) <= MOST_VALUES):
-        return _named(values, distinct) if cuts is None else "it has limits, but is no number"
+    numbers = _numbers(fact.names)
+    if numbers is None or (cuts is None and len(numbers) <= MOST_VALUES):
+        return _named(fact) if cuts is None else "it has limits, but is no number"
     limits = tuple(sorted(cuts)) if cuts is not None else _thirds(learned)
     if not limits:
         return "training images do not tell where to cut it"
-    codes = np.full(len(values), -1, dtype=np.int64)
-    codes[known] = np.searchsorted(limits, values[known].astype(np.float64), side="right")
-    return Grouping(_classes(limits), codes, limits, "given" if cuts is not None else CUT_ON)
+    classes = np.append(
+        np.searchsorted(limits, numbers, side="right"), -1
+    )  # the last for images of which it is unknown
+    return Grouping(_classes(limits), classes[fact.codes], limits, "given" if cuts is not None else CUT_ON)
 
 
-def _named(values: Shaped[np.ndarray, " N"], distinct: Sequence[str]) -> Grouping | str:
-    if len(distinct) == 1:
+def _named(fact: Fact) -> Grouping | str:
+    if len(fact.names) == 1:
         return "it is the same for all images"
-    if len(distinct) > MOST_VALUES:
-        return f"it has {len(distinct)} values (at most {MOST_VALUES} are shown)"
-    place = {name: code for code, name in enumerate(distinct)}
-    return Grouping(tuple(distinct), np.array([place.get(value, -1) for value in values.tolist()], dtype=np.int64))
+    if len(fact.names) > MOST_VALUES:
+        return f"it has {len(fact.names)} values (at most {MOST_VALUES} are shown)"
+    return Grouping(fact.names, fact.codes)
 
 
 def _numbers(distinct: Sequence[str]) -> list[float] | None:

@@ -50,12 +50,17 @@ def units(
 
 def _known(part: Predictions, facts: ImageFacts, unit: str) -> tuple[Predictions | None, list[str]]:
     """The answers to images whose unit is known, and these units."""
-    patients, own = facts.of(part, "patient"), facts.of(part, unit)
-    rows = np.flatnonzero((patients != "") & (own != ""))
-    if not len(rows):
+    rows = facts.rows(part)
+    patients, own = facts.fact("patient").at(rows), facts.fact(unit).at(rows)
+    known = np.flatnonzero((patients.codes >= 0) & (own.codes >= 0))
+    if not len(known):
         return None, []
-    names = [f"{patients[row]}/{own[row]}" if unit != "patient" else str(own[row]) for row in rows]
-    return part.rows(rows), names
+    names = [own.names[code] for code in own.codes[known].tolist()]
+    if unit != "patient":
+        # Numbers of studies are those of a patient.
+        owners = (patients.names[code] for code in patients.codes[known].tolist())
+        names = [f"{owner}/{name}" for owner, name in zip(owners, names, strict=True)]
+    return part if len(known) == len(part) else part.rows(known), names
 
 
 def _validation(
