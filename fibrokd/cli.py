@@ -76,6 +76,18 @@ STEPS = {
         "Predict held-out patients; write metrics and the report.",
         "such as configs/steps/assess.yaml",
     ),
+    "crossval": Step(
+        "crossval",
+        "CrossvalConfig",
+        "Train one recipe for every fold, or without every scanner or site, and assess all rounds together.",
+        "of `fibrokd run`; `by` says what is left out: fold (default), scanner or site",
+    ),
+    "inflate": Step(
+        "inflate",
+        "InflateConfig",
+        "Train one recipe under ever stricter splits: how much of its figures is leakage.",
+        "of `fibrokd run`; `levels` names the kinds of split, by default all that the data allow",
+    ),
     "release": Step(
         "release",
         "ReleaseConfig",

@@ -27,6 +27,7 @@ from fibrokd.evaluation.sections.methods import methods
 from fibrokd.evaluation.sections.overview import overview
 from fibrokd.evaluation.sections.patients import patients
 from fibrokd.evaluation.sections.provenance import provenance
+from fibrokd.evaluation.sections.rounds import rounds
 from fibrokd.evaluation.sections.stage_sets import stage_sets
 from fibrokd.evaluation.sections.stages import all_metrics, stages
 from fibrokd.evaluation.sections.subgroups import subgroups
@@ -54,6 +55,7 @@ SECTIONS = (
     Section("overview", "Result at a glance", overview),
     Section("controls", "Could a lookup table do this?", controls),
     Section("differences", "Differences between networks", differences),
+    Section("rounds", "Round by round", rounds),
     Section("confusion", "Who is confused with whom", confusion),
     Section("stages", "Stage by stage", stages),
     Section("metrics", "All metrics", all_metrics),

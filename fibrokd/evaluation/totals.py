@@ -72,8 +72,9 @@ def totals_by_group(predictions: Predictions, counted: Bool[np.ndarray, " N"] | 
     cells = ((codes * K + truth) * K + predictions.predicted)[rows]
     return Totals(
         confusion=np.bincount(cells, minlength=G * K * K).reshape(G, K, K).astype(np.float64),
-        surprise=np.bincount(codes[rows], weights=surprise[rows], minlength=G),
-        squared_error=np.bincount(codes[rows], weights=squared_error[rows], minlength=G),
+        # Without any image numpy counts in integers.
+        surprise=np.bincount(codes[rows], weights=surprise[rows], minlength=G).astype(np.float64),
+        squared_error=np.bincount(codes[rows], weights=squared_error[rows], minlength=G).astype(np.float64),
     )
 
 

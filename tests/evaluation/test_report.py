@@ -19,6 +19,7 @@ from fibrokd.evaluation.document import cluster_words, metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
+from fibrokd.evaluation.rounds import rounds_document
 from fibrokd.evaluation.sections import calibration as calibration_section
 from fibrokd.evaluation.sections import end_points as end_point_section
 from fibrokd.evaluation.sections.errors import severity, worst_rows
@@ -123,6 +124,7 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
         },
         "curves": {"teacher": [{"epoch": e, "train_loss": 2 / e, "val_macro_f1": 0.1 * e} for e in range(1, 6)]},
         "provenance": {"prepared": "ab" * 32},
+        "rounds": {"by": "fold", "networks": rounds_document({"0": _document(scale, stamp, None)})},
         "cards": {
             "teacher": {"backbone": "resnet50", "training": {"epochs": 5}},
             "student_kd": {"stages": ["F0", "F1", "F2", "F3", "F4"], "method_facts": TREE},

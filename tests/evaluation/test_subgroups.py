@@ -141,6 +141,12 @@ def test_subgroups_that_do_not_compare_say_why():
     assert mild["absent_stages"] == ["F2", "F3", "F4"]
 
 
+def test_a_class_of_numbers_without_images_is_not_told():
+    part, _ = cohort()
+    facts = replace(made_up_facts([part], age=[f"{20 + k % 50}" for k in range(len(part))]), cuts={"age": (10, 45, 90)})
+    assert list(found_in(part, facts)["age"]["groups"]) == ["10 to 45", "45 to 90"]
+
+
 def test_the_document_holds_them_for_test_images_alone_and_obeys_its_schema():
     jsonschema = pytest.importorskip("jsonschema")
     part, scanner = cohort(0.4)

@@ -13,6 +13,7 @@ from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.files import read_json, write_json
 from fibrokd.pipeline import assess, prepare
 from fibrokd.pipeline.assess import AssessConfig
+from fibrokd.pipeline.assess_numbers import NO_PICTURE, pictures
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.stages import METAVIR
 from fibrokd.training.networks import StagingNetwork
@@ -28,23 +29,23 @@ def prepared(tmp_path):
 
 @pytest.mark.parametrize(("wanted", "shown"), [("masked", [True, False]), ("all", [True, True]), ("none", [False] * 2)])
 def test_only_masked_pictures_are_shown_unless_asked_otherwise(prepared, wanted, shown):
-    fetch = assess._pictures(prepared, wanted)
-    pictures = [fetch(image_id) for image_id in prepared.table["image_id"]]
-    assert [picture is not None for picture in pictures] == shown * 25
-    assert all(p is None or (p == prepared.pixels[row]).all() for row, p in enumerate(pictures))
-    assert assess.NO_PICTURE[wanted]
+    fetch = pictures(prepared, wanted)
+    shown_ones = [fetch(image_id) for image_id in prepared.table["image_id"]]
+    assert [picture is not None for picture in shown_ones] == shown * 25
+    assert all(p is None or (p == prepared.pixels[row]).all() for row, p in enumerate(shown_ones))
+    assert NO_PICTURE[wanted]
 
 
 def test_synthetic_pictures_carry_nobodys_name(prepared):
     synthetic = replace(prepared, stamp=prepared.stamp | {"synthetic": True})
-    assert all(assess._pictures(synthetic, "masked")(image_id) is not None for image_id in prepared.table["image_id"])
-    assert assess._pictures(synthetic, "none")(prepared.table["image_id"][0]) is None
+    assert all(pictures(synthetic, "masked")(image_id) is not None for image_id in prepared.table["image_id"])
+    assert pictures(synthetic, "none")(prepared.table["image_id"][0]) is None
 
 
 def test_pictures_are_withheld_by_default():
     config = parse_config({"prepared": "p", "networks": {"teacher": "t"}}, AssessConfig)
     assert config.pictures == "masked"
-    assert "burned-in text" in assess.NO_PICTURE[config.pictures]
+    assert "burned-in text" in NO_PICTURE[config.pictures]
 
 
 def test_answers_carry_the_cluster_and_not_the_group_of_the_split(prepared, monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 from fibrokd.config import parse_config
 from fibrokd.errors import ConfigError
 from fibrokd.pipeline.distill import StudentPlan
-from fibrokd.pipeline.run import RunConfig, _knowledge
+from fibrokd.pipeline.recipe import _knowledge
+from fibrokd.pipeline.run import RunConfig
 from fibrokd.training.book import BookConfig
 
 PLAN = {"data": {"root": "images"}, "release": {"student": "student_kd"}}

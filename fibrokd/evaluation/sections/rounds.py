@@ -1,0 +1,56 @@
+"""What every round of a cross-validation reached, and how far rounds differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fibrokd.evaluation.metrics import HEADLINE, METRICS
+from fibrokd.evaluation.page_table import Column, PageTable, Row
+from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.wording import Cell, Footnotes, cell, number
+
+SHOWN = "balanced_accuracy"
+"""Metric that is told round by round."""
+
+
+def rounds(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return the spread over rounds, and one figure of each; ``None`` where networks were trained once."""
+    if inputs.rounds is None:
+        return None
+    networks = inputs.rounds["networks"]
+    some = next(iter(networks.values()))[SHOWN]["rounds"]
+    return {
+        "by": inputs.rounds["by"],
+        "count": len(some),
+        "tables": [_spread(inputs, networks), _each(inputs, networks, inputs.rounds["by"])],
+    }
+
+
+def _spread(inputs: ReportInputs, networks: Mapping[str, Any]) -> PageTable:
+    rows = [
+        Row(inputs.title_of(name), [_over(found[metric]) for metric in HEADLINE]) for name, found in networks.items()
+    ]
+    columns = [Column("Network"), *(Column(METRICS[name].title) for name in HEADLINE)]
+    return PageTable("Spread over rounds", "Mean over rounds ± standard deviation, and range", columns, rows)
+
+
+def _over(figures: Mapping[str, Any]) -> Cell:
+    if figures["mean"] is None:
+        return Cell("not estimable", "", "")
+    spread = "" if figures["deviation"] is None else f" ± {number(figures['deviation'])}"
+    return Cell(f"{number(figures['mean'])}{spread}", f"{number(figures['least'])} to {number(figures['most'])}", "")
+
+
+def _each(inputs: ReportInputs, networks: Mapping[str, Any], by: str) -> PageTable:
+    footnotes = Footnotes()
+    names = next(iter(networks.values()))[SHOWN]["rounds"]
+    rows = [
+        Row(name, [cell(found[SHOWN]["rounds"][name], footnotes, unit_scale=True) for found in networks.values()])
+        for name in names
+    ]
+    columns = [Column(f"{by.capitalize()} tested"), *(Column(inputs.title_of(name)) for name in networks)]
+    caption = (
+        f"{METRICS[SHOWN].title} of every round on the {by} that it had not seen, with intervals over its clusters"
+    )
+    return PageTable("Round by round", caption, columns, rows, notes=footnotes.listed)

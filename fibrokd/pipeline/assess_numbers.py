@@ -1,0 +1,138 @@
+"""The torch-free half of ``assess``: everything that is computed from stored answers, and the report of it.
+
+Works on ``predictions.csv`` and ``images.csv`` of its folder, whoever wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import Field
+
+from fibrokd.config import Config
+from fibrokd.data.prepared import Prepared
+from fibrokd.evaluation.conformal.document import write_sets
+from fibrokd.evaluation.document import Tied, metrics_document
+from fibrokd.evaluation.end_points.table import write_end_points
+from fibrokd.evaluation.image_facts import read_image_facts
+from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.predictions import read_predictions
+from fibrokd.evaluation.report import write_report
+from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.tables import write_confusion
+from fibrokd.files import write_json
+
+NO_PICTURE = {
+    "masked": "Picture withheld: it may carry burned-in text.",
+    "all": "No picture stored.",
+    "none": "Pictures were not asked for.",
+}
+"""What the report says where it shows no picture."""
+
+
+class AssessPlan(Config):
+    """What is predicted and shown."""
+
+    title: str = "Liver fibrosis staging"
+    """Title of the report."""
+    stages: tuple[str, ...] | None = None
+    """Compare on the images of these stages only, as students of some stages have to be; networks that tell more
+    apart answer with their probabilities renormalised. ``null``: all."""
+    splits: tuple[str, ...] = ("val", "calibration", "test")
+    """Splits that are predicted; the headline is always ``test``. Thresholds and temperatures are fixed on ``val``,
+    stage sets on ``calibration``: without one, the report says what is missing. Splits without images are left out."""
+    bootstrap: BootstrapConfig = BootstrapConfig()
+    """How intervals are made."""
+    subgroups: dict[str, Annotated[tuple[float, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    """Fact of the images, such as ``steatosis`` → limits between classes of its numbers, ascending. Numbers without
+    limits are cut into thirds of the training images. Facts are site, scanner, brightness, contrast and dark share of
+    the picture, and what ``data.facts`` of the prepare step kept."""
+    pictures: Literal["masked", "all", "none"] = "masked"
+    """Pictures of the worst errors in the report. ``masked``: only of synthetic data and of frames whose surroundings
+    were cut off, for the others may carry burned-in text; ``all``: whatever was cut off; ``none``: no picture."""
+    latency_repeats: Annotated[int, Field(ge=1)] = 20
+    """Single-image forward passes whose median is the latency."""
+
+
+@dataclass(frozen=True, eq=False)
+class Assessed:
+    """What is assessed, beside the answers.
+
+    Args:
+        plan: What is computed and shown.
+        prepared: The images.
+        cards: Network → its card.
+        provenance: What → digest of every input.
+        integrity: Content of integrity.json.
+        curves: Network → figures of its epochs.
+        tied: Split → level → images with a relative among those learned from.
+        copies_in_train: Share of the test images whose very pixels are also in train.
+        rounds: What every round of a cross-validation reached, where there were several.
+    """
+
+    plan: AssessPlan
+    prepared: Prepared
+    cards: Mapping[str, Mapping[str, Any]]
+    provenance: Mapping[str, str]
+    integrity: Mapping[str, Any]
+    curves: Mapping[str, Sequence[Mapping[str, int | float]]] = field(default_factory=dict)
+    tied: Tied | None = None
+    copies_in_train: int | float | None = None
+    rounds: Mapping[str, Any] | None = None
+
+
+def write_numbers(assessed: Assessed, out: Path) -> list[str]:
+    """Write metrics.json, the tables beside it, and report.html.
+
+    Returns:
+        Names of the files that enter the digest.
+
+    Raises:
+        ArtifactError: predictions.csv or images.csv is not there.
+        TableError: One of them cannot be used.
+    """
+    plan, prepared = assessed.plan, assessed.prepared
+    predictions = read_predictions(out / "predictions.csv", prepared.scale)
+    facts = read_image_facts(out / "images.csv", plan.subgroups)
+    costs = {name: {"parameters": card["parameters"]} for name, card in assessed.cards.items()}
+    known = assessed.integrity.get("known_patients")
+    document = metrics_document(predictions, costs, prepared.stamp, plan.bootstrap, known, assessed.tied, facts)
+    write_json(out / "metrics.json", document)
+    write_end_points(out / "end_points.csv", document)
+    write_sets(out / "sets.csv", predictions, plan.bootstrap)
+    write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
+    report = ReportInputs(
+        title=plan.title,
+        document=document,
+        predictions=predictions,
+        picture=pictures(prepared, plan.pictures),
+        no_picture=NO_PICTURE[plan.pictures],
+        integrity=assessed.integrity,
+        curves=assessed.curves,
+        provenance=dict(assessed.provenance),
+        cards=assessed.cards,
+        copies_in_train=assessed.copies_in_train,
+        rounds=assessed.rounds,
+    )
+    write_report(out / "report.html", report)
+    names = ("confusion", "end_points", "images", "predictions", "sets")
+    return [*(f"{name}.csv" for name in names), "metrics.json", "report.html"]
+
+
+def pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarray, "S S"] | None]:
+    """Return what fetches a picture by image id, or ``None`` where it must not be shown."""
+    rows = {image_id: row for row, image_id in enumerate(prepared.table["image_id"])}
+    shown = np.full(len(prepared), wanted == "all")
+    if wanted == "masked":
+        shown = (prepared.table["cropped"] == "1").to_numpy() | bool(prepared.stamp["synthetic"])
+
+    def fetch(image_id: str) -> UInt8[np.ndarray, "S S"] | None:
+        row = rows[image_id]
+        return np.asarray(prepared.pixels[row]) if shown[row] else None
+
+    return fetch
