@@ -155,6 +155,36 @@ def test_every_number_of_a_text_is_that_of_a_source(run: Artefacts) -> None:
         assert set(NUMBER.findall(text)) <= known, name
 
 
+def test_sentences_say_what_their_figures_mean(phantom: Artefacts) -> None:
+    """A pointer that resolves may still be the wrong one: made-up figures differ, so that sentences tell them apart."""
+    found = {name: answer.text for name, answer in answers_of(phantom)}
+    metrics = phantom.get("assess/metrics.json")["networks"]["student_kd"]["test"]
+    accuracy, auroc = metrics["accuracy"], metrics["auroc"]["≥F3"]
+    bounds = f"{accuracy['value']:.3f} ({accuracy['low']:.3f} to {accuracy['high']:.3f})"
+    for name, sentence in (
+        ("claim_2024 8", "Of 263 files, 3 could not be used (reasons: truncated 2, not_an_image 1); 260 images were."),
+        ("claim_2024 12", "1 rows of the label table had no file"),
+        ("claim_2024 9", "below a confidence of 0.9 the whole frame is kept, as in 4 images"),
+        ("claim_2024 10", "learned from 100 images"),
+        ("claim_2024 19", "Val: 60 images (F0 12, F1 12, F2 12, F3 12, F4 12)."),
+        ("claim_2024 19", "seed 7"),
+        ("claim_2024 20", "the patient is known for 97.5 % of all images"),
+        ("claim_2024 22", "student_kd: tiny, 373,173 parameters"),
+        ("claim_2024 25", "600 forward passes of the teacher"),
+        ("claim_2024 26", "best epoch (5 of 6)"),
+        ("claim_2024 29", "Bounds of 95.0 %"),
+        ("claim_2024 37", f"student_kd: Accuracy {bounds}"),
+        ("claim_2024 30", f"reaches accuracy 0.310 (0.200 to 0.400) on this split; student_kd reaches {bounds}"),
+        ("claim_2024 38", f"≥F3: area under the ROC curve {auroc['value']:.3f}"),
+        ("claim_2024 43", "within 1.05e-09 on 60 images (accepted: 0.0001)"),
+        ("tripod_ai 16", "differ by at most 1.2 %"),
+        ("tripod_ai 21", "Trained on: 100 images."),
+        ("stard_ai 16c", "≥F2, ≥F3, ≥F4 (places 2, 3, 4 of the scale"),
+        ("stard_ai 30", f"True F4, stated as F0, F1, F2, F3, F4: {', '.join(map(str, metrics['confusion'][4]))}."),
+    ):
+        assert sentence in found[name], (name, found[name])
+
+
 def test_what_is_left_to_the_authors_is_said_and_what_does_not_apply_has_a_reason(run: Artefacts) -> None:
     for name, answer in answers_of(run):
         assert bool(answer.todo) == (answer.status in (Status.PARTLY, Status.AUTHORS)), name
