@@ -166,6 +166,23 @@ def bedside(
 
 
 @cli.command()
+def evidence(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `fibrokd run`.", show_default=False)],
+    out: Annotated[
+        Path, typer.Argument(help="Folder to write, new; best inside RUN, such as RUN/evidence.", show_default=False)
+    ],
+) -> None:
+    """Write model card, data card and the CLAIM 2024, TRIPOD+AI and STARD-AI checklists of a run.
+
+    Every filled item links to the figure it comes from; what software cannot know is left to the authors and says so.
+    Markdown, HTML, and evidence.json for programs.
+    """
+    from fibrokd.pipeline import evidence as command
+
+    command.run(run, out)
+
+
+@cli.command()
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file, such as configs/study/smoke.yaml.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder of the study: new, or one to go on with.", show_default=False)],

@@ -61,24 +61,20 @@ def grouping_words(stamp: Mapping[str, Any]) -> str:
     return GROUPINGS.get(grouping, f"How images were grouped before splitting is not known ({grouping or 'no entry'}).")
 
 
-def not_to_conclude(inputs: ReportInputs) -> list[str]:
-    """Return what a reader must not conclude from these numbers, the gravest first."""
+def not_to_conclude(stamp: Mapping[str, Any]) -> list[str]:
+    """Return what a reader must not conclude from numbers on data with this stamp, the gravest first."""
     found = []
-    if inputs.stamp.get("verdict") == "unfit":
+    if stamp.get("verdict") == "unfit":
         found.append(
             "Nothing about liver fibrosis: the data were found unfit for staging claims"
-            + (
-                ", and the run went on because this was accepted explicitly."
-                if inputs.stamp.get("accepted_unfit")
-                else "."
-            )
+            + (", and the run went on because this was accepted explicitly." if stamp.get("accepted_unfit") else ".")
         )
-    if inputs.synthetic:
+    if stamp.get("synthetic"):
         found.append(
             "Phantom accuracy is not clinical accuracy. The images are simulated with a known truth; they serve to "
             "compare networks and methods, and say nothing about patients."
         )
-    if inputs.stamp.get("grouping") in LEAKY:
+    if stamp.get("grouping") in LEAKY:
         found.append("Nothing about new patients: this split does not keep patients apart.")
     found += [
         "Not a diagnosis, and not a medical device: research use only.",

@@ -1,10 +1,12 @@
 """The whole way, from rendered images to a staged patient, on configs/smoke/run.yaml."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -13,7 +15,7 @@ from fibrokd.cli import cli
 from fibrokd.config import load_config
 from fibrokd.errors import ArtifactError, BookError, TrainingError
 from fibrokd.files import read_json
-from fibrokd.pipeline import distill, run
+from fibrokd.pipeline import distill, evidence, run
 from fibrokd.pipeline.run import RunConfig
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke" / "run.yaml"
@@ -80,8 +82,6 @@ def test_integrity_has_the_names_that_others_rely_on(finished):
 
 
 def test_predictions_are_those_of_untouched_patients(finished):
-    import pandas as pd
-
     splits = pd.read_csv(finished / "prepared" / "splits.csv", dtype=str).merge(
         pd.read_csv(finished / "prepared" / "groups.csv", dtype=str), on="image_id"
     )
@@ -126,6 +126,26 @@ def test_the_report_is_one_file_without_external_requests(finished):
     assert len(html) < 5e6
     for forbidden in ('src="http', 'href="http', "url(http", "<script", "@import"):
         assert forbidden not in html
+
+
+def test_its_evidence_reads_what_the_steps_really_write(finished):
+    """Made-up runs of other tests could fall behind what the steps write; this one cannot."""
+    out = finished / "evidence"
+    evidence.run(finished, out)
+    data = read_json(out / "evidence.json")
+    assert (data["verdict"], data["simulated"]) == ("caution", True)
+    counts = {name: checklist["counts"] for name, checklist in data["checklists"].items()}
+    assert all(found["filled"] >= 15 for found in counts.values()), counts
+    links = set(re.findall(r'href="\.\./([^"]+)"', "".join(page.read_text() for page in out.glob("*.html"))))
+    assert len(links) > 20
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (finished / path).is_file(), link
+        assert not anchor or f'id="{anchor}"' in (finished / path).read_text(encoding="utf-8"), link
+    patients = set(pd.read_csv(finished / "prepared" / "identities.csv")["patient"])
+    text = "".join(page.read_text() for page in out.iterdir())
+    assert not {patient for patient in patients if patient in text}
+    assert str(finished) not in text
 
 
 def test_a_student_refuses_a_book_with_other_views(finished):

@@ -45,7 +45,7 @@ def overview(inputs: ReportInputs) -> dict[str, Any]:
         "notes": footnotes.listed,
         "level": f"{100 * inputs.document['level']:g} %",
         "chance": f"{1 / len(inputs.scale):.2f}",
-        "not_to_conclude": not_to_conclude(inputs),
+        "not_to_conclude": not_to_conclude(inputs.stamp),
     }
 
 
