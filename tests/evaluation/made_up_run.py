@@ -15,7 +15,7 @@ from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.files import write_json, write_text
 from fibrokd.stages import METAVIR
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_facts, made_up_predictions
 
 SPLITS = {"train": 100, "val": 60, "calibration": 40, "test": 60}
 """Patients of each split."""
@@ -205,7 +205,7 @@ def _assess(folder: Path, inputs: dict[str, str], stamp: dict[str, Any], counts:
     for name in ("predictions.csv", "confusion.csv", "timings.json"):
         write_text(folder / name, "\n")
     anchors = ("overview", "controls", "differences", "confusion", "stages", "metrics", "end_points")
-    anchors += ("calibration", "stage_sets", "errors", "learning")
+    anchors += ("calibration", "stage_sets", "subgroups", "errors", "learning")
     write_text(folder / "report.html", "".join(f'<section id="{name}">' for name in anchors))
     return run.finish(["metrics.json", "predictions.csv", "confusion.csv", "report.html"])
 
@@ -216,12 +216,18 @@ def _metrics(stamp: str, counts: tuple[tuple[str, int], ...]) -> str:
     parts = [(split, patients) for split, patients in counts if split != "train"]
     answers = [_answers(name, split, patients, skill) for name, skill in SKILLS.items() for split, patients in parts]
     costs = {name: {"parameters": 373_173} for name in SKILLS}
-    return json.dumps(metrics_document(answers, costs, json.loads(stamp), BootstrapConfig(resamples=100), 0.975))
+    own = [part for part in answers if part.network == answers[0].network]
+    facts = made_up_facts(
+        own, scanner=["sonova" if int(group[-2:]) % 3 else "handix" for part in own for group in part.groups]
+    )
+    config = BootstrapConfig(resamples=100)
+    return json.dumps(metrics_document(answers, costs, json.loads(stamp), config, 0.975, facts=facts))
 
 
 def _answers(name: str, split: str, patients: int, skill: float) -> Any:
     found = made_up_predictions(name, patients=patients, frames=1, skill=skill, seed=len(split))
-    return replace(found, split=split, groups=tuple(f"{split}{group}" for group in found.groups))
+    ids, groups = ((f"{split}{name}" for name in names) for names in (found.image_ids, found.groups))
+    return replace(found, split=split, image_ids=tuple(ids), groups=tuple(groups))
 
 
 def _bundle(folder: Path, inputs: dict[str, str], stamp: dict[str, Any]) -> Record:

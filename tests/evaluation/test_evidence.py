@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from fibrokd.errors import ArtifactError
+from fibrokd.evaluation.document import FORMAT
 from fibrokd.evaluation.evidence.artefacts import Artefacts, at, read_artefacts
 from fibrokd.evaluation.evidence.banner import SIMULATED
 from fibrokd.evaluation.evidence.documents import CHECKLISTS, documents
@@ -196,6 +197,24 @@ def test_figures_without_bounds_do_not_fill_an_item_about_precision(tmp_path: Pa
     wanted = ("claim_2024 37", "claim_2024 38", "tripod_ai 23a", "stard_ai 31")
     assert {dict(answers_of(few))[name].status for name in wanted} == {Status.PARTLY}
     assert {dict(answers_of(phantom))[name].status for name in wanted} == {Status.FILLED}
+
+
+def test_clusters_are_reported_where_scanners_are_known_and_left_to_the_authors_elsewhere(
+    tmp_path: Path, phantom: Artefacts
+) -> None:
+    found = dict(answers_of(phantom))
+    assert found["tripod_ai 23b"].status is found["tripod_ai 12d"].status is Status.FILLED
+    text = " ".join(part for words in found["tripod_ai 23b"].said for part in words if isinstance(part, str))
+    assert "scanner" in text
+    assert len(found["tripod_ai 23b"].said) == 2
+    folder = write_run(tmp_path / "run")
+    metrics = read_json(folder / "assess/metrics.json")
+    for network in metrics["networks"].values():
+        network["test"].pop("subgroups")
+    write_json(folder / "assess/metrics.json", metrics)
+    unknown = dict(answers_of(read_artefacts(folder)))
+    assert unknown["tripod_ai 23b"].status is Status.AUTHORS
+    assert unknown["tripod_ai 12d"].status is Status.PARTLY
 
 
 def test_of_patients_only_the_authors_know_most(tmp_path: Path) -> None:
@@ -388,7 +407,7 @@ def test_metrics_of_another_format_are_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run")
     metrics = read_json(folder / "assess/metrics.json")
     write_json(folder / "assess/metrics.json", metrics | {"format": 1})
-    with pytest.raises(ArtifactError, match=r"format 2, found 1"):
+    with pytest.raises(ArtifactError, match=rf"format {FORMAT}, found 1"):
         read_artefacts(folder)
 
 

@@ -143,7 +143,9 @@ def test_subgroups_that_do_not_compare_say_why():
 
 def test_a_class_of_numbers_without_images_is_not_told():
     part, _ = cohort()
-    facts = replace(made_up_facts([part], age=[f"{20 + k % 50}" for k in range(len(part))]), cuts={"age": (10.0, 45.0, 90.0)})
+    facts = replace(
+        made_up_facts([part], age=[f"{20 + k % 50}" for k in range(len(part))]), cuts={"age": (10.0, 45.0, 90.0)}
+    )
     assert list(found_in(part, facts)["age"]["groups"]) == ["10 to 45", "45 to 90"]
 
 

@@ -54,7 +54,18 @@ def heterogeneity(run: Artefacts) -> Answer:
                 v=run.interval(INTEGRITY, "/scanner/cramers_v"),
             )
         )
-    return partly(*said, todo="Figures were not computed for each site or scanner: do so, or say why not.")
+    parted = [fact for fact in ("site", "scanner") if run.has(METRICS, run.tests("subgroups", fact, "groups"))]
+    if not parted:
+        return partly(*said, todo="Figures were not computed for each site or scanner: do so, or say why not.")
+    said += [
+        say(
+            "Images of each {fact} ({groups}) are held against all others, on the same resamples of clusters.",
+            fact=fact,
+            groups=run.keys(METRICS, run.tests("subgroups", fact, "groups")),
+        )
+        for fact in parted
+    ]
+    return filled(*said, see=[f"{REPORT}#subgroups"])
 
 
 def indeterminate(run: Artefacts) -> Answer:

@@ -15,6 +15,8 @@ from fibrokd.evaluation.metrics import METRICS as TITLES
 
 MORE_CLUSTERS = "Figures without bounds rest on too few clusters: assess more patients before quoting them."
 CARD_FIGURES = "model_card.html#figures"
+PLACES = {"scanner", "site"}
+"""Facts of the images that make clusters of them, as reporting guidelines mean it."""
 
 
 def measures(run: Artefacts) -> Answer:
@@ -48,7 +50,8 @@ def uncertainty(run: Artefacts) -> Answer:
             least=run.value(METRICS, "/bootstrap/min_clusters"),
         ),
         say(
-            "All networks share the resamples, so that differences are paired; they are not corrected for their number."
+            "All networks share the resamples, so that differences are paired. Their p-values are corrected for the "
+            "pairs of networks in a metric (Holm), not for the number of metrics."
         ),
         see=[f"{REPORT}#differences"],
     )
@@ -167,6 +170,33 @@ def _decisions(run: Artefacts, end: str) -> list[Words]:
         )
         for rule in run.get(METRICS, rules)
     ]
+
+
+def by_subgroup(run: Artefacts) -> Answer:
+    """Figures of every scanner and site, and of what else is known of the images."""
+    todo = "Figures of single sites or scanners were not computed, or have no bounds: report them, or say why not."
+    said, parted, bare = [], set(), False
+    known = run.get(METRICS, run.tests("subgroups")) if run.has(METRICS, run.tests("subgroups")) else {}
+    for fact, entry in known.items():
+        for group in entry.get("groups", {}):
+            place = run.tests("subgroups", fact, "groups", group)
+            parted.add(fact)
+            bare |= fact in PLACES and run.get(METRICS, place + "/balanced_accuracy")["low"] is None
+            said.append(
+                say(
+                    "{network}, {fact} {group}: balanced accuracy {figure} over {n} images; minus the others {gap}.",
+                    network=run.network,
+                    fact=fact.replace("_", " "),
+                    group=group,
+                    figure=run.interval(METRICS, place + "/balanced_accuracy"),
+                    n=run.value(METRICS, place + "/images"),
+                    gap=run.interval(METRICS, place + "/gap/balanced_accuracy"),
+                )
+            )
+    if not said:
+        return for_authors(todo)
+    see = [f"{REPORT}#subgroups"]
+    return filled(*said, see=see) if parted & PLACES and not bare else partly(*said, todo=todo, see=see)
 
 
 def accuracy_estimates(run: Artefacts) -> Answer:

@@ -88,11 +88,7 @@ TRIPOD = Checklist(
             Item("21", "Numbers in each analysis", on_split.analysed),
             Item("22", "The full model", on_model.specification),
             Item("23a", "Performance with bounds", on_results.accuracy_estimates),
-            Item(
-                "23b",
-                "Performance by cluster",
-                left("Figures of single sites or scanners were not computed in this run: report them, or say so."),
-            ),
+            Item("23b", "Performance by cluster", on_results.by_subgroup),
             Item("24", "Result of updating", on_training.updating),
         ),
         "Discussion": (
