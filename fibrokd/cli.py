@@ -183,6 +183,29 @@ def evidence(
 
 
 @cli.command()
+def external(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished `fibrokd run`.", show_default=False)],
+    prepared: Annotated[
+        Path, typer.Argument(help="Folder that `fibrokd prepare` wrote of another collection.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write, new.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="Set a key of the `assess` step: --set a.b=value. Repeatable.")
+    ] = None,
+) -> None:
+    """Assess the networks of a run on another collection.
+
+    Images that they have seen before are left out. Nothing is trained or fixed anew: thresholds, temperatures and sets
+    are those of the run.
+    """
+    from fibrokd.config import apply_overrides, parse_config
+    from fibrokd.pipeline import external as command
+    from fibrokd.pipeline.assess_numbers import AssessPlan
+
+    command.run(run, prepared, out, parse_config(apply_overrides({}, overrides or ()), AssessPlan))
+
+
+@cli.command()
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file, such as configs/study/smoke.yaml.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder of the study: new, or one to go on with.", show_default=False)],

@@ -7,11 +7,10 @@ in which patients were tested, not that of training anew.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from fibrokd.evaluation.intervals import Bootstrap, Interval, as_json, metric_interval, percentile_interval
+from fibrokd.evaluation.intervals import Bootstrap, Interval, as_json, metric_interval, unpaired_difference
 from fibrokd.evaluation.markdown import table
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.wording import bounded
@@ -61,14 +60,9 @@ def _network(own: Bootstrap, honest: Bootstrap | None) -> dict[str, Any]:
 
 
 def _gap(score: str, own: Bootstrap, honest: Bootstrap) -> Interval:
-    function, config = METRICS[score].function, own.config
-    value = _POINTS * float((function(own.pooled) - function(honest.pooled))[0])
-    clusters = min(own.clusters, honest.clusters)
-    if clusters < config.min_clusters:
-        note = f"no interval from {clusters} clusters (at least {config.min_clusters} needed)"
-        return Interval(value, None, None, config.level, clusters, note)
-    drawn = _POINTS * (function(own.resampled) - function(honest.resampled))
-    return percentile_interval(value, np.asarray(drawn, dtype=np.float64), clusters, config)
+    found = unpaired_difference(METRICS[score], own, honest)
+    value, low, high = (None if number is None else _POINTS * number for number in (found.value, found.low, found.high))
+    return replace(found, value=value, low=low, high=high)
 
 
 def inflation_markdown(document: Mapping[str, Any], stamp: Mapping[str, Any]) -> str:

@@ -179,6 +179,24 @@ def paired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> In
     )
 
 
+def unpaired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> Interval:
+    """Return ``first − second`` on images of different patients; resamples must come from different seeds.
+
+    Its clusters are those of the smaller side.
+
+    Raises:
+        TableError: Both sides were resampled with the same seed, which may pair what is not paired.
+    """
+    if first.config.seed == second.config.seed:
+        raise TableError(
+            "an unpaired comparison", ["both sides were resampled alike"], "Use another seed for one side."
+        )
+    value = float((metric.function(first.pooled) - metric.function(second.pooled))[0])
+    clusters = min(first.clusters, second.clusters)
+    found = Estimate(value, paired_draws(metric, first, second), clusters, "one of the two values is not estimable")
+    return interval_of(found, first.config)
+
+
 def paired_draws(metric: Metric, first: Bootstrap, second: Bootstrap) -> Float[np.ndarray, " R"]:
     """Return ``first − second`` on every resample; NaN where one of both is not estimable."""
     difference: np.ndarray = metric.function(first.resampled) - metric.function(second.resampled)

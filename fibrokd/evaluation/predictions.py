@@ -77,6 +77,10 @@ class Predictions:
             probabilities=self.probabilities[chosen],
         )
 
+    def renamed(self, groups: Sequence[str]) -> Predictions:
+        """Return the same answers under other names of their clusters."""
+        return replace(self, groups=tuple(groups))
+
     @cached_property
     def predicted(self) -> Int[np.ndarray, " N"]:
         """The most probable stage of each image; of equally probable stages the least severe."""

@@ -21,6 +21,7 @@ from fibrokd.evaluation.sections.controls import controls
 from fibrokd.evaluation.sections.differences import differences
 from fibrokd.evaluation.sections.end_points import end_points
 from fibrokd.evaluation.sections.errors import errors
+from fibrokd.evaluation.sections.external import external
 from fibrokd.evaluation.sections.integrity import integrity
 from fibrokd.evaluation.sections.learning import learning
 from fibrokd.evaluation.sections.methods import methods
@@ -55,6 +56,7 @@ SECTIONS = (
     Section("overview", "Result at a glance", overview),
     Section("controls", "Could a lookup table do this?", controls),
     Section("differences", "Differences between networks", differences),
+    Section("external", "Away from home", external),
     Section("rounds", "Round by round", rounds),
     Section("confusion", "Who is confused with whom", confusion),
     Section("stages", "Stage by stage", stages),

@@ -40,6 +40,7 @@ class ReportInputs:
         cards: Network → its card, as JSON data.
         copies_in_train: Share of the images of ``split`` whose very pixels are also in train; ``None`` if unknown.
         rounds: ``by`` and ``networks`` of a cross-validation, see :mod:`fibrokd.evaluation.rounds`; else ``None``.
+        external: See :mod:`fibrokd.evaluation.external`; ``None`` where networks were trained on this collection.
         split: The split that the report is about.
         titles: Network → what the report calls it.
     """
@@ -55,6 +56,7 @@ class ReportInputs:
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     copies_in_train: int | float | None = None
     rounds: Mapping[str, Any] | None = None
+    external: Mapping[str, Any] | None = None
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=lambda: NETWORK_TITLES)
 

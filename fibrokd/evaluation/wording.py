@@ -61,8 +61,13 @@ def grouping_words(stamp: Mapping[str, Any]) -> str:
     return GROUPINGS.get(grouping, f"How images were grouped before splitting is not known ({grouping or 'no entry'}).")
 
 
-def not_to_conclude(stamp: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must not conclude from numbers on data with this stamp, the gravest first."""
+def not_to_conclude(stamp: Mapping[str, Any], external: bool = False) -> list[str]:
+    """Return what a reader must not conclude from numbers on data with this stamp, the gravest first.
+
+    Args:
+        stamp: Integrity stamp of the assessed collection.
+        external: Networks were trained on another collection.
+    """
     found = []
     if stamp.get("verdict") == "unfit":
         found.append(
@@ -74,12 +79,17 @@ def not_to_conclude(stamp: Mapping[str, Any]) -> list[str]:
             "Phantom accuracy is not clinical accuracy. The images are simulated with a known truth; they serve to "
             "compare networks and methods, and say nothing about patients."
         )
-    if stamp.get("grouping") in LEAKY:
+    if stamp.get("grouping") in LEAKY and not external:
         found.append("Nothing about new patients: this split does not keep patients apart.")
+    others = (
+        "Nothing about other scanners, sites or populations: these test images come from the collection trained on."
+    )
+    if external:
+        others = "Nothing about scanners, sites or populations beyond those of this collection."
     found += [
         "Not a diagnosis, and not a medical device: research use only.",
         "The numbers are per image. A patient's stage would be decided from several images and other findings.",
-        "Nothing about other scanners, sites or populations: these test images come from the collection trained on.",
+        others,
         "Intervals show the chance in which images were tested, not that of training anew or of another split.",
     ]
     return found

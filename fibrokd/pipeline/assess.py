@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Int
 from pydantic import Field
 from torch import nn
 
@@ -87,8 +89,8 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
         )
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
-        network = answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
-        answers += [_answers(name, network, prepared, split) for split in splits]
+        network = open_assessed(folder, prepared)
+        answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in splits]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
     write_image_facts(out / "images.csv", image_facts(prepared))
@@ -133,8 +135,23 @@ def _numbered(keys: pd.Series[str]) -> list[str]:
     return ["" if number < 0 else str(number + 1) for number in numbers.tolist()]
 
 
-def _answers(name: str, network: nn.Module, prepared: Prepared, split: str) -> Predictions:
-    rows = prepared.rows(split)
+def open_assessed(folder: Path, prepared: Prepared) -> nn.Module:
+    """Return the network of a folder; it answers with the stages of ``prepared``, whatever more it tells apart."""
+    return answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
+
+
+def answers_of(
+    name: str, network: nn.Module, prepared: Prepared, rows: Int[np.ndarray, " N"], split: str
+) -> Predictions:
+    """Let a network answer some images once.
+
+    Args:
+        name: What the network is called.
+        network: The network.
+        prepared: The images.
+        rows: Which of them.
+        split: What these are called together.
+    """
     logits = predict(network, prepared.pixels[rows], DEPLOYED, torch.device("cpu"))
     table = prepared.table.iloc[rows]
     return Predictions(

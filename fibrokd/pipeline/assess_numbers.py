@@ -73,6 +73,7 @@ class Assessed:
         tied: Split → level → images with a relative among those learned from.
         copies_in_train: Share of the test images whose very pixels are also in train.
         rounds: What every round of a cross-validation reached, where there were several.
+        external: Figures of the networks' own collection beside those of this one, where it is another.
     """
 
     plan: AssessPlan
@@ -84,6 +85,7 @@ class Assessed:
     tied: Tied | None = None
     copies_in_train: int | float | None = None
     rounds: Mapping[str, Any] | None = None
+    external: Mapping[str, Any] | None = None
 
 
 def write_numbers(assessed: Assessed, out: Path) -> list[str]:
@@ -118,6 +120,7 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
         cards=assessed.cards,
         copies_in_train=assessed.copies_in_train,
         rounds=assessed.rounds,
+        external=assessed.external,
     )
     write_report(out / "report.html", report)
     names = ("confusion", "end_points", "images", "predictions", "sets")

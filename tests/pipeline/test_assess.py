@@ -50,8 +50,8 @@ def test_pictures_are_withheld_by_default():
 
 def test_answers_carry_the_cluster_and_not_the_group_of_the_split(prepared, monkeypatch):
     monkeypatch.setattr(assess, "predict", lambda network, pixels, *rest: np.zeros((len(pixels), 5), np.float32))
-    answers = assess._answers("teacher", StagingNetwork.__new__(StagingNetwork), prepared, "test")
     rows = prepared.rows("test")
+    answers = assess.answers_of("teacher", StagingNetwork.__new__(StagingNetwork), prepared, rows, "test")
     assert list(answers.groups) == list(prepared.table["cluster"].iloc[rows])
     assert len(set(answers.groups)) < len(set(prepared.table["group"].iloc[rows])) == len(rows)
 

@@ -18,6 +18,7 @@ from fibrokd.evaluation.wording import (
     verdict_words,
 )
 
+ELSEWHERE = "Networks were trained on another collection; images that they had seen before were left out."
 LOOKUP_TITLE = "Lookup table: nearest training thumbnail, nothing learned"
 
 
@@ -36,7 +37,7 @@ def overview(inputs: ReportInputs) -> dict[str, Any]:
         "networks": [inputs.title_of(name) for name in inputs.networks],
         "verdict": {"level": level, "title": title, "sentence": sentence},
         "reasons": [str(reason) for reason in inputs.stamp.get("reasons", [])],
-        "grouping": grouping_words(inputs.stamp),
+        "grouping": ELSEWHERE if inputs.external is not None else grouping_words(inputs.stamp),
         "lookup_line": _lookup_line(inputs, lookup),
         "alarms": alarms(inputs),
         "columns": [METRICS[name].title for name in HEADLINE],
@@ -45,7 +46,7 @@ def overview(inputs: ReportInputs) -> dict[str, Any]:
         "notes": footnotes.listed,
         "level": f"{100 * inputs.document['level']:g} %",
         "chance": f"{1 / len(inputs.scale):.2f}",
-        "not_to_conclude": not_to_conclude(inputs.stamp),
+        "not_to_conclude": not_to_conclude(inputs.stamp, inputs.external is not None),
     }
 
 
