@@ -80,13 +80,13 @@ STEPS = {
         "crossval",
         "CrossvalConfig",
         "Train one recipe for every fold, or without every scanner or site, and assess all rounds together.",
-        "of `fibrokd run`; `by` says what is left out: fold (default), scanner or site",
+        "of `fibrokd run`, such as configs/demo.yaml; `by` says what is left out: fold (default), scanner or site",
     ),
     "inflate": Step(
         "inflate",
         "InflateConfig",
         "Train one recipe under ever stricter splits: how much of its figures is leakage.",
-        "of `fibrokd run`; `levels` names the kinds of split, by default all that the data allow",
+        "of `fibrokd run`, such as configs/demo.yaml; `levels` names kinds of split, by default all there are",
     ),
     "release": Step(
         "release",
