@@ -85,7 +85,7 @@ STEPS = {
     "inflate": Step(
         "inflate",
         "InflateConfig",
-        "Train one recipe under ever stricter splits: how much of its figures is leakage.",
+        "Train one recipe under every kind of split: how much of its figures is leakage.",
         "of `fibrokd run`, such as configs/demo.yaml; `levels` names kinds of split, by default all there are",
     ),
     "release": Step(

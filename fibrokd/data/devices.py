@@ -42,7 +42,8 @@ _VENDORS = {
 _KNOWN = {name: re.compile(rf"(?<![a-z])(?:{spelling})(?![a-z])") for name, spelling in _VENDORS.items()}
 _PLAIN = re.compile(r"\w[\w ./+()-]{0,31}")
 _NUMBER = re.compile(r"\d{5}|\d[-./_ ]\d+[-./_ ]\d")  # record numbers, dates
-_SMALL = re.compile(r"-?\d{1,3}(\.\d{1,6})?")
+_SMALL = re.compile(r"-?\d{1,3}([.,]\d+)?")
+_YEAR = re.compile(r"\d{4}")
 _DIGITS = 4
 
 
@@ -92,14 +93,17 @@ def place_label(kind: str, text: str) -> str:
 def fact_label(column: str, text: str) -> str:
     """Return what a label table says of a picture as it may be written down: short plain words, and small numbers.
 
-    A number of more than three digits before its point may be a record's, a year or a day; it is replaced.
+    Four digits in a row may be a record's, a year or a day: what holds them is replaced. Numbers have a point and at
+    most four decimals afterwards, whatever they had before.
 
     Args:
         column: Name of the column, for stand-ins.
         text: What the table says.
     """
     text = text.strip()
-    return text if _SMALL.fullmatch(text) else place_label(column, text)
+    if _SMALL.fullmatch(text):
+        return f"{round(float(text.replace(',', '.')), 4):g}"
+    return _stand_in(column, _normal(text)) if _YEAR.search(text) else place_label(column, text)
 
 
 def _normal(text: str) -> str:

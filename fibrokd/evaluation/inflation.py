@@ -1,4 +1,4 @@
-"""What one recipe reaches under ever stricter splits, and how far that is from the honest one.
+"""What one recipe reaches under every kind of split, and how far that is from the honest one.
 
 At every level networks were trained anew, and other images are test images: gaps are not paired. They hold the chance
 in which patients were tested, not that of training anew.

@@ -49,17 +49,30 @@ def rounds_document(documents: Mapping[str, Mapping[str, Any]], split: str = "te
         split: Split whose figures are told.
 
     Returns:
-        ``{network: {metric: {"mean", "deviation", "least", "most", "rounds": {round: interval}}}}``; ``deviation`` is
-        ``None`` of a single round.
+        ``{network: {metric: {"mean", "deviation", "least", "most", "note", "rounds": {round: interval}}}}``;
+        ``deviation`` is ``None`` of a single round, and nothing but ``rounds`` is told where rounds hold other stages.
     """
     networks = list(dict.fromkeys(name for document in documents.values() for name in document["networks"]))
     return {network: {metric: _over(documents, network, metric, split) for metric in HEADLINE} for network in networks}
 
 
 def _over(documents: Mapping[str, Mapping[str, Any]], network: str, metric: str, split: str) -> dict[str, Any]:
-    found = {name: document["networks"][network][split][metric] for name, document in documents.items()}
+    parts = {name: document["networks"][network][split] for name, document in documents.items()}
+    found = {name: _marked(part, metric) for name, part in parts.items()}
     values = [figure["value"] for figure in found.values() if figure["value"] is not None]
-    if not values:
-        return {"mean": None, "deviation": None, "least": None, "most": None, "rounds": found}
+    other = len({tuple(part["absent_stages"]) for part in parts.values()}) > 1 and metric != "accuracy"
+    if other or not values:
+        note = "rounds hold other stages: their figures do not compare" if other else "not estimable in any round"
+        return {"mean": None, "deviation": None, "least": None, "most": None, "note": note, "rounds": found}
     deviation = stdev(values) if len(values) > 1 else None
-    return {"mean": mean(values), "deviation": deviation, "least": min(values), "most": max(values), "rounds": found}
+    spread = {"mean": mean(values), "deviation": deviation, "least": min(values), "most": max(values)}
+    return {**spread, "note": "", "rounds": found}
+
+
+def _marked(part: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """A figure, with the stages that its round lacks."""
+    figure = dict(part[metric])
+    if part["absent_stages"]:
+        lacking = f"without {', '.join(part['absent_stages'])}"
+        figure["note"] = f"{figure['note']}; {lacking}" if figure.get("note") else lacking
+    return figure

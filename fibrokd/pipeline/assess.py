@@ -27,7 +27,7 @@ from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.evaluation.tables import share_copied_from_train
-from fibrokd.files import read_json, write_json
+from fibrokd.files import digest_json, read_json, write_json
 from fibrokd.methods import open_network
 from fibrokd.pipeline.assess_numbers import Assessed, AssessPlan, write_numbers
 from fibrokd.progress import track
@@ -64,17 +64,20 @@ def run(config: AssessConfig, out: Path) -> Record:
     for name, folder in config.networks.items():
         check_same_data(folder, prepared)
         inputs[name] = require(folder, read_record(folder).step).digest
+    part = select(prepared, Selection(stages=config.stages))
+    facts = ImageFacts(image_facts(part).table, config.subgroups)
+    # Keys of patients and studies are under no digest, and differ with the secret; who is who is in this one.
+    inputs["images"] = digest_json(facts.table.to_dict("list"))
     settings = config.model_dump(mode="json", exclude={"prepared", "networks", "latency_repeats"})
     step = begin(out, "assess", settings, inputs)
     if step.finished:
         return step.record
-    part = select(prepared, Selection(stages=config.stages))
-    collect(config, part, out)
+    collect(config, part, facts, out)
     outputs = compute(config, part, inputs, out)
     return step.finish(outputs)
 
 
-def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
+def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Path) -> None:
     """Let every network answer every split once: ``predictions.csv``, and ``timings.json`` beside it.
 
     Timings differ from run to run; they are kept apart so that no digest depends on them.
@@ -93,7 +96,7 @@ def collect(config: AssessConfig, prepared: Prepared, out: Path) -> None:
         answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in splits]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
-    write_image_facts(out / "images.csv", image_facts(prepared))
+    write_image_facts(out / "images.csv", facts)
     threads = torch.get_num_threads()
     write_json(out / "timings.json", {"engine": "PyTorch fp32, batch 1", "threads": threads, "networks": timings})
 
@@ -121,8 +124,10 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
 def image_facts(prepared: Prepared) -> ImageFacts:
     """Return what is known of every image: patient and study as numbers, site, scanner, further facts, quality."""
     table = prepared.table[["image_id", "split"]].copy()
-    for column in ("patient", "study"):
-        table[column] = _numbered(prepared.table[column])
+    # Under a digest where nearly all patients are known; identities.csv may have been left out.
+    subjects = pd.Series(prepared.levels.get("subject", ()), dtype=str)
+    table["patient"] = _numbered(subjects if len(subjects) else prepared.table["patient"])
+    table["study"] = _numbered(prepared.table["study"])
     kept = [column for column in ("site", "scanner") if (prepared.table[column] != "").any()]
     measured = pd.DataFrame([quality(pixels) for pixels in prepared.pixels])
     parts = [table, prepared.table[kept], prepared.facts, measured.map("{:g}".format)]

@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
+from pydantic import model_validator
 
 from fibrokd.artifacts import Record, begin, read_record
 from fibrokd.data.prepared import Prepared
+from fibrokd.data.selection import Selection, select
 from fibrokd.errors import SplitError
-from fibrokd.evaluation.image_facts import write_image_facts
+from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from fibrokd.evaluation.rounds import pooled, rounds_document
 from fibrokd.files import read_json, write_json
 from fibrokd.pipeline.assess import image_facts
 from fibrokd.pipeline.assess_numbers import Assessed, write_numbers
 from fibrokd.pipeline.recipe import assess_networks, prepare_data, train
-from fibrokd.pipeline.resplit import of_any_split, write_resplit
+from fibrokd.pipeline.resplit import check_splits, of_any_split, write_resplit
 from fibrokd.pipeline.run import RunConfig
 from fibrokd.progress import say
 
@@ -37,9 +40,16 @@ VALIDATION_FOLD = "0"
 class CrossvalConfig(RunConfig):
     """A configuration of ``fibrokd run``, and what its rounds are. Nothing is released."""
 
+    @model_validator(mode="after")
+    def _test_images_are_assessed(self) -> CrossvalConfig:
+        if "test" not in self.assess.splits:
+            raise ValueError("rounds are assessed on their test images; leave `test` among assess.splits")
+        return self
+
     by: Literal["fold", "scanner", "site"] = "fold"
     """``fold``: every fold of ``splits.folds`` is the test set once, and the next one chooses epochs; ``scanner``,
-    ``site``: every one is left out once, and patients who have images of it are in no other split."""
+    ``site``: every one is left out once; other images of its patients, and images of which it is not known, are then
+    in no split."""
 
 
 def run(config: CrossvalConfig, out: Path) -> Record:
@@ -51,6 +61,8 @@ def run(config: CrossvalConfig, out: Path) -> Record:
     prepare_data(config, out)
     prepared = Prepared.open(out / "prepared")
     rounds = dict(_rounds(prepared, config.by))
+    for splits in rounds.values():
+        check_splits(prepared, splits)  # all of them, before any is trained on
     finished: dict[str, Path] = {}
     for number, (name, splits) in enumerate(rounds.items(), start=1):
         say(f"── round {number} of {len(rounds)}: {config.by} {name} is the test set")
@@ -59,35 +71,52 @@ def run(config: CrossvalConfig, out: Path) -> Record:
         networks = train(config, folder / "prepared", folder)
         assess_networks(config, folder / "prepared", networks, folder / "assess")
         finished[name] = folder
-    return _together(config, prepared, finished, out / "assess")
+    left_out = {name: splits.count("") for name, splits in rounds.items()}
+    return _together(config, prepared, finished, left_out, out / "assess")
 
 
 def _rounds(prepared: Prepared, by: str) -> Iterator[tuple[str, list[str]]]:
     """Name of every round, and the split of every image in it."""
     table = prepared.table
-    folds, used = table["fold"].to_numpy(), (table["split"] != "").to_numpy()
+    folds, clusters = table["fold"].to_numpy(), table["cluster"].to_numpy()
+    used = (table["split"] != "").to_numpy()
     if by == "fold":
         names = sorted(set(folds[used]), key=int)
         if len(names) < LEAST_FOLDS:
-            raise SplitError(
-                f"Expected at least {LEAST_FOLDS} folds, found {len(names)}.",
-                f"Set splits.folds to {LEAST_FOLDS} or more.",
-            )
+            more = f"Set splits.folds to {LEAST_FOLDS} or more."
+            raise SplitError(f"Expected at least {LEAST_FOLDS} folds, found {len(names)}.", more)
+        _refuse_cut(folds[used], clusters[used])
         for place, name in enumerate(names):
             own, following = folds == name, folds == names[(place + 1) % len(names)]
             yield name, _named(used, own, following)
         return
-    values, clusters = table[by].to_numpy(), table["cluster"].to_numpy()
+    values = table[by].to_numpy()
     names = sorted({value for value in values[used] if value})
     if len(names) < 2:
         raise SplitError(
             f"Expected images of several {by}s, found {len(names)} known.", f"Name the {by} in the label table."
         )
+    # Whole clusters choose epochs, those whose first image is in the fold.
+    first = dict(zip(clusters[::-1], folds[::-1], strict=True))
+    validation = np.array([first[cluster] == VALIDATION_FOLD for cluster in clusters])
     for name in names:
         own = values == name
-        # Relatives of what is tested may be nowhere else, whatever they were taken with.
+        # Relatives of what is tested may be nowhere else, whatever they were taken with. Images of which it is not
+        # known may be of the one that is left out.
         related = np.isin(clusters, np.unique(clusters[own & used])) & ~own
-        yield name, _named(used & ~related, own, folds == VALIDATION_FOLD)
+        yield name, _named(used & ~related & (values != ""), own, validation)
+
+
+def _refuse_cut(folds: np.ndarray, clusters: np.ndarray) -> None:
+    """Refuse folds that tear apart what belongs together: under ``grouping: stem`` or ``content`` they do."""
+    pairs = pd.DataFrame({"fold": folds, "cluster": clusters}).drop_duplicates()
+    torn = int((pairs.groupby("cluster").size() > 1).sum())
+    if torn:
+        raise SplitError(
+            f"Expected folds that keep together what any evidence ties, found {torn} of {pairs['cluster'].nunique()} "
+            "clusters in several folds.",
+            "Prepare with grouping: all. What leakage adds is measured by `fibrokd inflate`.",
+        )
 
 
 def _named(used: np.ndarray, test: np.ndarray, validation: np.ndarray) -> list[str]:
@@ -95,7 +124,9 @@ def _named(used: np.ndarray, test: np.ndarray, validation: np.ndarray) -> list[s
     return [str(name) for name in np.where(used, named, "")]
 
 
-def _together(config: CrossvalConfig, prepared: Prepared, rounds: Mapping[str, Path], out: Path) -> Record:
+def _together(
+    config: CrossvalConfig, prepared: Prepared, rounds: Mapping[str, Path], left_out: Mapping[str, int], out: Path
+) -> Record:
     """Assess the answers of all rounds as those of one network per name."""
     inputs = {"prepared": prepared.record.digest}
     inputs |= {f"round_{name}": read_record(folder / "assess").digest for name, folder in rounds.items()}
@@ -103,22 +134,24 @@ def _together(config: CrossvalConfig, prepared: Prepared, rounds: Mapping[str, P
     step = begin(out, "crossval", settings, inputs)
     if step.finished:
         return step.record
+    part = select(prepared, Selection(stages=config.assess.stages))
     answers = [
-        part
+        found
         for folder in rounds.values()
-        for part in read_predictions(folder / "assess" / "predictions.csv", prepared.scale)
+        for found in read_predictions(folder / "assess" / "predictions.csv", part.scale)
     ]
     # Validation answers are left out: thresholds fixed on them would be fixed on the very patients that are tested.
-    write_predictions(out / "predictions.csv", list(_pooled(answers)))
-    write_image_facts(out / "images.csv", image_facts(prepared))
+    together = list(_pooled(answers))
+    write_predictions(out / "predictions.csv", together)
+    write_image_facts(out / "images.csv", _facts(part, together[0]))
     documents = {name: read_json(folder / "assess" / "metrics.json") for name, folder in rounds.items()}
     spread = rounds_document(documents)
     first = next(iter(rounds.values()))
-    told = {"by": config.by, "networks": spread}
+    told = {"by": config.by, "left_out": dict(left_out), "networks": spread}
     write_json(out / "rounds.json", told)
     assessed = Assessed(
         plan=config.assess,
-        prepared=prepared,
+        prepared=part,
         cards={name: read_json(first / name / "card.json") for name in spread},
         provenance=inputs,
         integrity=of_any_split(read_json(prepared.folder / "integrity.json")),
@@ -128,6 +161,13 @@ def _together(config: CrossvalConfig, prepared: Prepared, rounds: Mapping[str, P
     record = step.finish([*outputs, "rounds.json"])
     say(f"  {len(rounds)} rounds together: {out / 'report.html'}")
     return record
+
+
+def _facts(prepared: Prepared, tested: Predictions) -> ImageFacts:
+    """Facts of all images; whatever was tested in some round is a test image here."""
+    table = image_facts(prepared).table
+    known = table["image_id"].isin(set(tested.image_ids))
+    return ImageFacts(table.assign(split=known.map({True: "test", False: ""})))
 
 
 def _pooled(answers: list[Predictions]) -> Iterator[Predictions]:

@@ -1,4 +1,4 @@
-"""Step ``inflate``: one recipe trained under ever stricter splits. What leakage adds is then measured, not guessed.
+"""Step ``inflate``: one recipe trained under every kind of split. What leakage adds is then measured, not guessed.
 
 At ``random`` nothing is kept together, at ``stem`` equal file names, at ``content`` identical pictures, at ``all``
 whatever any evidence ties, at ``subject`` the images of a patient. What a level reaches beyond ``all`` it owes to
@@ -16,14 +16,16 @@ import pandas as pd
 
 from fibrokd.artifacts import Record, begin, read_record
 from fibrokd.data.prepared import SPLITS, Prepared
+from fibrokd.data.selection import Selection, select
 from fibrokd.errors import ConfigError
 from fibrokd.evaluation.inflation import HONEST, inflation_document, inflation_markdown
 from fibrokd.evaluation.intervals import Bootstrap, bootstrap
 from fibrokd.evaluation.predictions import read_predictions
 from fibrokd.files import read_json, write_json, write_text
+from fibrokd.integrity.levels import LEVELS
 from fibrokd.integrity.splitting import assign_parts
 from fibrokd.pipeline.recipe import assess_networks, prepare_data, train
-from fibrokd.pipeline.resplit import write_resplit
+from fibrokd.pipeline.resplit import check_splits, write_resplit
 from fibrokd.pipeline.run import RunConfig
 from fibrokd.progress import say
 
@@ -48,6 +50,8 @@ def run(config: InflateConfig, out: Path) -> Record:
     splits = {level: _split(config, prepared, prepared.levels[level]) for level in _levels(config, prepared)}
     sources = {level: next(name for name in splits if splits[name] == own) for level, own in splits.items()}
     trained = dict.fromkeys(sources.values())
+    for level in trained:
+        check_splits(prepared, splits[level])
     for number, level in enumerate(trained, start=1):
         say(f"── level {number} of {len(trained)}: {level}")
         folder = out / f"level_{level}"
@@ -88,11 +92,13 @@ def _compared(config: InflateConfig, prepared: Prepared, sources: Mapping[str, s
     step = begin(folder, "inflate", {"bootstrap": config.assess.bootstrap.as_json()}, inputs)
     if step.finished:
         return step.record
+    scale = select(prepared, Selection(stages=config.assess.stages)).scale
     samples: dict[str, dict[str, Bootstrap]] = {}
-    for number, level in enumerate(dict.fromkeys(sources.values())):
+    for level in dict.fromkeys(sources.values()):
         # Other patients are tested at every level: their resamples have nothing to do with each other.
-        sampling = config.assess.bootstrap.model_copy(update={"seed": config.assess.bootstrap.seed + number})
-        answers = read_predictions(out / f"level_{level}" / "assess" / "predictions.csv", prepared.scale)
+        seed = config.assess.bootstrap.seed + list(LEVELS).index(level)
+        sampling = config.assess.bootstrap.model_copy(update={"seed": seed})
+        answers = read_predictions(out / f"level_{level}" / "assess" / "predictions.csv", scale)
         samples[level] = {part.network: bootstrap(part, sampling) for part in answers if part.split == "test"}
     controls: dict[str, Any] = read_json(prepared.folder / "integrity.json").get("controls") or {}
     document = inflation_document(samples, sources, controls.get("thumbnail_1nn") or {})

@@ -65,11 +65,16 @@ def test_names_dates_and_record_numbers_of_a_table_are_replaced(text: str) -> No
     assert place_label("site", text) == place_label("site", f" {text}")
 
 
-@pytest.mark.parametrize("text", ["0.0720", "42", "-3.5", "intercostal", "S2", "left lobe"])
+@pytest.mark.parametrize("text", ["0.072", "42", "-3.5", "intercostal", "S2", "left lobe", "120"])
 def test_small_numbers_and_short_words_of_further_columns_pass(text: str) -> None:
     assert fact_label("view", f" {text} ") == text
 
 
-@pytest.mark.parametrize("text", ["12345", "1987-03-04", "DOE^JANE", "4711-08-15", "0.12345678"])
+@pytest.mark.parametrize("text", ["12345", "1987", "1234.5", "born 1987", "1987-03-04", "DOE^JANE", "4711-08-15"])
 def test_what_may_be_a_record_a_day_or_a_name_is_replaced_in_further_columns(text: str) -> None:
     assert re.fullmatch("view-[0-9a-f]{4}", fact_label("view", text))
+
+
+@pytest.mark.parametrize(("written", "kept"), [("12,5", "12.5"), ("0.0720", "0.072"), ("0.123456789", "0.1235")])
+def test_numbers_of_further_columns_are_spelled_alike(written: str, kept: str) -> None:
+    assert fact_label("fat", written) == kept

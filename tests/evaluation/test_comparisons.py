@@ -10,10 +10,11 @@ from scipy.stats import binomtest, chi2, norm
 from sklearn.metrics import roc_auc_score
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.comparisons import signs
 from fibrokd.evaluation.comparisons.delong import compare_areas
 from fibrokd.evaluation.comparisons.document import BOOTSTRAP, DELONG, SIGNS, comparisons
 from fibrokd.evaluation.comparisons.p_values import bootstrap_p, holm
-from fibrokd.evaluation.comparisons.signs import EXACT_UP_TO, sign_test
+from fibrokd.evaluation.comparisons.signs import sign_test
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from tests.evaluation.made_up import made_up_predictions
 
@@ -34,15 +35,21 @@ def test_clusters_are_held_against_all_ways_to_choose_their_signs():
     assert sign_test(differences) == pytest.approx(np.mean(np.array(sums) >= abs(differences.sum())), abs=1e-12)
 
 
-def test_many_images_go_by_mcnemars_chi_square():
+def test_many_clusters_go_by_mcnemars_chi_square(monkeypatch):
     better, worse = 700, 600
     differences = np.array([1] * better + [-1] * worse)
-    exact = sign_test(differences)
-    assert exact == pytest.approx(binomtest(better, better + worse).pvalue, rel=1e-9)
-    twice = np.concatenate([differences, differences])
-    assert np.abs(twice).sum() > EXACT_UP_TO
-    wanted = chi2.sf((2 * (better - worse)) ** 2 / (2 * (better + worse)), 1)
-    assert sign_test(twice) == pytest.approx(wanted, rel=1e-9)
+    assert sign_test(differences) == pytest.approx(binomtest(better, better + worse).pvalue, rel=1e-9)
+    monkeypatch.setattr(signs, "EXACT_UP_TO", 0)
+    assert sign_test(differences) == pytest.approx(chi2.sf((better - worse) ** 2 / (better + worse), 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("sizes", [[1500] + [60] * 10, [1200, 900] + [20] * 10, [300] * 7])
+def test_few_or_unequal_clusters_are_not_taken_for_normal(sizes, monkeypatch):
+    differences = np.array(sizes)
+    exact = 2 / 2 ** len(sizes)  # all on one side: one way of each sign
+    assert sign_test(differences) == pytest.approx(exact, rel=1e-9)
+    monkeypatch.setattr(signs, "EXACT_UP_TO", 0)
+    assert sign_test(differences) == pytest.approx(exact, abs=0.003)
 
 
 def test_networks_that_stage_the_same_images_right_do_not_differ():

@@ -124,7 +124,11 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
         },
         "curves": {"teacher": [{"epoch": e, "train_loss": 2 / e, "val_macro_f1": 0.1 * e} for e in range(1, 6)]},
         "provenance": {"prepared": "ab" * 32},
-        "rounds": {"by": "fold", "networks": rounds_document({"0": _document(scale, stamp, None)})},
+        "rounds": {
+            "by": "fold",
+            "left_out": {"0": 3},
+            "networks": rounds_document({"0": _document(scale, stamp, None)}),
+        },
         "cards": {
             "teacher": {"backbone": "resnet50", "training": {"epochs": 5}},
             "student_kd": {"stages": ["F0", "F1", "F2", "F3", "F4"], "method_facts": TREE},

@@ -54,6 +54,18 @@ def test_how_far_rounds_differ_is_told_with_every_round():
     assert (alone["mean"], alone["deviation"]) == (values[0], None)
 
 
+def test_rounds_of_other_stages_are_not_averaged():
+    whole = round_of(0)
+    ends = round_of(1)
+    ends = ends.rows(np.flatnonzero(np.isin(ends.truth, [0, 4])))
+    documents = {name: metrics_document([part], COSTS, config=QUICK) for name, part in (("a", whole), ("b", ends))}
+    found = rounds_document(documents)["student_kd"]
+    assert found["balanced_accuracy"]["mean"] is None
+    assert "other stages" in found["balanced_accuracy"]["note"]
+    assert found["balanced_accuracy"]["rounds"]["b"]["note"] == "without F1, F2, F3"
+    assert found["accuracy"]["mean"] is not None
+
+
 def inflated():
     samples = {
         "random": {"student_kd": bootstrap(round_of(1, skill=3.0), QUICK)},

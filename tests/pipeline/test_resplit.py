@@ -37,7 +37,8 @@ def test_the_folder_is_one_of_prepare_with_other_splits_and_the_same_pixels(prep
     assert list(found.table["image_id"]) == list(prepared.table["image_id"])
     assert (found.pixels == prepared.pixels).all()
     assert (tmp_path / "out" / "pixels.npy").samefile(prepared.folder / "pixels.npy")
-    assert list(found.table["patient"]) == list(prepared.table["patient"])
+    assert set(found.table["patient"]) == {""}  # names of files and persons stay in one place
+    assert not (tmp_path / "out" / "identities.csv").exists()
     assert found.stamp == prepared.stamp
     assert write_resplit(prepared, turned(prepared), tmp_path / "out", {"test": "x"}) == record  # left alone
 
@@ -55,11 +56,23 @@ def test_a_split_at_another_level_is_stamped_so(prepared, tmp_path):
     assert found.stamp["grouping"] == "random"
     assert list(found.table["group"]) == names
     assert list(found.table["cluster"]) == list(prepared.table["cluster"])  # what intervals resample
+    assert found.stamp["verdict"] == "fit"  # whole patients were exchanged
+
+
+def test_a_split_that_tears_patients_apart_is_unfit_and_says_why(prepared, tmp_path):
+    torn = ["test" if k % 2 else "train" for k in range(len(prepared))]
+    write_resplit(prepared, torn, tmp_path / "out", {"level": "random"}, "random", list(prepared.table["image_id"]))
+    found = Prepared.open(tmp_path / "out")
+    assert (found.stamp["verdict"], found.stamp["accepted_unfit"]) == ("unfit", True)
+    assert found.stamp["reasons"][0].startswith("100.0 % of the test images belong together with images that")
+    assert read_json(tmp_path / "out" / "integrity.json")["verdict"] == "unfit"
 
 
 def test_what_was_said_of_the_old_split_is_left_out():
-    integrity = {"verdict": "fit", "splits": {}, "leak": {}, "controls": {"thumbnail_1nn": 1, "thumbnail_1nn_split": 2}}
-    assert of_any_split(integrity) == {"verdict": "fit", "controls": {"thumbnail_1nn": 1}}
+    controls = {"thumbnail_1nn": 1, "thumbnail_1nn_split": 2}
+    reasons = [{"code": "twins_in_split"}, {"code": "few_groups"}]
+    integrity = {"splits": {}, "leak": {}, "controls": controls, "reasons": reasons}
+    assert of_any_split(integrity) == {"controls": {"thumbnail_1nn": 1}, "reasons": [{"code": "few_groups"}]}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +124,34 @@ def test_a_scanner_is_left_out_with_all_images_of_its_patients(prepared):
     assert {"train", "val", "test"} <= set(splits)
 
 
+def test_folds_that_tear_clusters_apart_are_refused(prepared):
+    table = prepared.table.copy()
+    table.loc[0, "fold"] = "4"
+    with pytest.raises(SplitError, match="1 of 50 clusters in several folds"):
+        dict(crossval._rounds(replace(prepared, table=table), "fold"))
+
+
+def test_images_of_an_unknown_scanner_are_in_no_round(prepared):
+    scanner = list(prepared.table["scanner"])
+    scanner[6] = ""
+    rounds = dict(crossval._rounds(replace(prepared, table=prepared.table.assign(scanner=scanner)), "scanner"))
+    assert [splits[6] for splits in rounds.values()] == ["", ""]
+
+
+def test_epochs_are_chosen_on_no_relative_of_a_training_image(prepared):
+    folds = ["0" if k % 2 else "1" for k in range(len(prepared))]  # every patient in two folds
+    torn = replace(prepared, table=prepared.table.assign(fold=folds))
+    for splits in dict(crossval._rounds(torn, "scanner")).values():
+        clusters = prepared.table["cluster"]
+        sides = [{c for c, split in zip(clusters, splits, strict=True) if split == name} for name in ("train", "val")]
+        assert not sides[0] & sides[1]
+
+
+def test_rounds_without_test_images_are_refused_before_anything_is_trained():
+    with pytest.raises(ConfigError, match=r"leave `test` among assess\.splits"):
+        load_config(SMOKE, CrossvalConfig, ("assess.splits=[val]",))
+
+
 def test_rounds_that_there_are_not_are_refused(prepared):
     two = replace(prepared, table=prepared.table.assign(fold=["0", "1"] * (len(prepared) // 2)))
     with pytest.raises(SplitError, match="at least 3 folds, found 2"):
@@ -127,7 +168,7 @@ def test_a_level_that_the_data_do_not_allow_is_refused(prepared):
 
 
 # --------------------------------------------------------------------------- the whole way
-FAST = ("splits.folds=3", "assess.bootstrap.resamples=100")
+FAST = ("splits.folds=3", "assess.bootstrap.resamples=100", "assess.stages=[F0, F1, F2, F3, F4]")
 
 
 @pytest.mark.slow
@@ -166,6 +207,7 @@ def test_networks_are_trained_anew_under_every_split_and_once_under_equal_ones(t
     loose, strict = (Prepared.open(out / f"level_{name}" / "prepared") for name in ("random", "all"))
     assert relatives(loose, list(loose.table["split"]))
     assert not relatives(strict, list(strict.table["split"]))
-    assert loose.stamp["grouping"] == "random"
+    assert (loose.stamp["grouping"], loose.stamp["verdict"]) == ("random", "unfit")
+    assert strict.stamp["verdict"] != "unfit"
     assert "gap_points" in document["levels"]["random"]["networks"]["teacher"]
     assert (out / "inflation" / "inflation.md").read_text(encoding="utf-8").count("\n| ") == 5

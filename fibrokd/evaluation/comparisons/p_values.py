@@ -17,7 +17,8 @@ from jaxtyping import Float
 def bootstrap_p(drawn: Float[np.ndarray, " R"], limit: float = 0.0) -> float:
     """Return a two-sided p-value: twice the share of resamples on the other side of a limit.
 
-    Never 0, for R resamples cannot tell that; undefined resamples are left out. It agrees with percentile bounds.
+    Never 0, for R resamples cannot tell that; undefined resamples are left out. It agrees with
+    percentile bounds but for the rank of a resample.
 
     Args:
         drawn: Figure in every resample; NaN where it is not defined.

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from fibrokd.evaluation.end_points.decisions import ratio
+from fibrokd.evaluation.threads import in_threads
 
 _BLOCK = 2**20  # images × resamples at a time: they stay within a processor's cache, and within bounds
 
@@ -46,7 +47,7 @@ class Ranking:
             weights: How often each cluster counts.
         """
         step = max(1, _BLOCK // (len(self.positive) + len(self.negative)))
-        blocks = [self._areas(weights[start : start + step]) for start in range(0, len(weights), step)]
+        blocks = in_threads(self._areas, [weights[start : start + step] for start in range(0, len(weights), step)])
         auroc, precision = (np.concatenate(area) for area in zip(*blocks, strict=True))
         return auroc, precision
 

@@ -22,6 +22,8 @@ def patients(inputs: ReportInputs) -> dict[str, Any] | None:
     return {
         "tables": [_table(inputs, unit) for unit in reversed(units)],
         "choices": [_choice(inputs, unit) for unit in reversed(units)],
+        "chosen": any("chosen_on" in entry for unit in units for _, entry in _rows(inputs, unit)),
+        "rounds": inputs.rounds is not None,
         "rules": [(rule.title, rule.definition) for rule in RULES.values()],
     }
 

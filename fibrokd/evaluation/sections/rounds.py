@@ -23,6 +23,7 @@ def rounds(inputs: ReportInputs) -> dict[str, Any] | None:
     return {
         "by": inputs.rounds["by"],
         "count": len(some),
+        "left_out": sum(inputs.rounds["left_out"].values()),
         "tables": [_spread(inputs, networks), _each(inputs, networks, inputs.rounds["by"])],
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.subgroups.document import SCORES
-from fibrokd.evaluation.wording import Cell, Footnotes, cell, p_value
+from fibrokd.evaluation.wording import Cell, Footnotes, bounded, cell, p_value
 
 WORSE, BETTER, SAME, UNKNOWN = "worse", "better", "not told apart", "no interval"
 TITLES = {
@@ -18,6 +18,11 @@ TITLES = {
     "mean_absolute_stage_error": "Mean absolute stage error",
 }
 _SHOWN = SCORES[0]
+_CUTS = {
+    "train": "cut into thirds of the training images",
+    "all": "cut into thirds of all images",
+    "given": "cut as configured",
+}
 
 
 def subgroups(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -32,6 +37,7 @@ def subgroups(inputs: ReportInputs) -> dict[str, Any] | None:
     return {
         "tables": [_table(inputs, known, fact, alpha) for fact in parted],
         "refused": [f"{_title(fact)}: {why}" for fact, why in refused.items()],
+        "worst": [line for fact in parted for line in _worst(inputs, known, fact)],
         "findings": [line for fact in parted for line in _findings(inputs, known, fact, alpha)],
         "count": sum(
             len(entry[fact]["groups"]) for entry in known.values() for fact in parted if "groups" in entry[fact]
@@ -60,7 +66,7 @@ def _table(inputs: ReportInputs, known: Mapping[str, Mapping[str, Any]], fact: s
         columns += [Column(title), Column(f"{title}: minus others", short="Minus others")]
     level = f"{100 * inputs.document['level']:g} %"
     cut = next(iter(entries.values())).get("cut_on")
-    by = {"train": ", cut into thirds of the training images", "given": ", cut as configured", None: ""}[cut]
+    by = "" if cut is None else f", {_CUTS[cut]}"
     what = f"{TITLES[_SHOWN].lower()}, and how far it is from that of the others, with {level} intervals"
     caption = f"{_title(fact)}{by}: {what}"
     return PageTable(f"Subgroups by {fact.replace('_', ' ')}", caption, columns, rows, notes=footnotes.listed)
@@ -85,6 +91,15 @@ def in_words(gap: Mapping[str, Any], alpha: float) -> str:
     if gap["p_holm"] >= alpha:
         return SAME
     return BETTER if gap["value"] > 0 else WORSE
+
+
+def _worst(inputs: ReportInputs, known: Mapping[str, Mapping[str, Any]], fact: str) -> Iterator[str]:
+    """In words, the lowest figure of a fact's comparable subgroups."""
+    for name, entry in known.items():
+        if "worst" in entry[fact]:
+            worst = entry[fact]["worst"]
+            figure = bounded(entry[fact]["groups"][worst["group"]][_SHOWN])
+            yield f"{inputs.title_of(name)}, {_title(fact).lower()}: {worst['group']} {figure}, of {worst['of']}"
 
 
 def _findings(inputs: ReportInputs, known: Mapping[str, Mapping[str, Any]], fact: str, alpha: float) -> Iterator[str]:

@@ -31,8 +31,14 @@ from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.subgroups.grouping import Grouping, grouping
 from fibrokd.evaluation.totals import Totals, totals_by_group
 
+LEAST = 20
+"""Clusters on either side below which no gap is tested: percentiles of fewer find differences where there are none."""
+
 SCORES = ("balanced_accuracy", "accuracy", "mean_absolute_stage_error")
 """Figures of every subgroup; the first decides which one is the worst."""
+
+
+_PERFECT = {"balanced_accuracy": 1.0, "accuracy": 1.0, "mean_absolute_stage_error": 0.0}
 
 
 def subgroups(sample: Bootstrap, facts: ImageFacts) -> dict[str, Any]:
@@ -104,7 +110,8 @@ def _column(sample: Bootstrap, found: Grouping, sums: Sequence[tuple[_Sums, _Sum
         # Each of two subgroups is the other's others: that is one comparison.
         for gap, corrected in zip(tested, p_values if len(groups) == 2 else holm(p_values), strict=True):
             gap["p_holm"] = rounded(corrected)
-    known = {name: entry[SCORES[0]] for name, entry in groups.items() if entry[SCORES[0]]["low"] is not None}
+    compared = [name for name, entry in groups.items() if entry["gap"][SCORES[0]]["value"] is not None]
+    known = {name: groups[name][SCORES[0]] for name in compared if groups[name][SCORES[0]]["low"] is not None}
     worst = min(known, key=lambda name: known[name]["value"]) if len(known) > 1 else None
     return {
         "unknown_images": int((found.codes < 0).sum()),
@@ -129,9 +136,9 @@ def _group(sample: Bootstrap, own: _Sums, others: _Sums) -> dict[str, Any]:
 def _refusal(sample: Bootstrap, own: _Sums, others: _Sums, absent: Sequence[str]) -> dict[str, str]:
     """Why a figure of a subgroup does not compare with that of the others; empty where it does."""
     fewest = min(own.clusters, others.clusters)
-    if fewest < sample.config.min_clusters:
-        few = f"only {fewest} clusters on one side (at least {sample.config.min_clusters} needed)"
-        return dict.fromkeys(SCORES, few)
+    least = max(LEAST, sample.config.min_clusters)
+    if fewest < least:
+        return dict.fromkeys(SCORES, f"only {fewest} clusters on one side (at least {least} needed)")
     stages = [set(np.flatnonzero(side.pooled.confusion[0].sum(axis=1)).tolist()) for side in (own, others)]
     reason = "" if stages[0] == stages[1] else f"its stages are others ({', '.join(absent) or 'more'})"
     return {name: reason if name == "balanced_accuracy" else "" for name in SCORES}
@@ -152,7 +159,12 @@ def _gap(
     if refused:
         return as_json(Interval(None, None, None, config.level, clusters, f"not estimable: {refused}"))
     function = METRICS[name].function
-    value = float((function(own[0].pooled) - function(others[0].pooled))[0])
+    figures = [float(function(side[0].pooled)[0]) for side in (own, others)]
+    value = figures[0] - figures[1]
+    if _PERFECT[name] in figures or (name != "mean_absolute_stage_error" and 0.0 in figures):
+        # Percentiles would take that figure for certain, and call others worse for one mistake.
+        note = "no interval: on one side all images gave the same answer"
+        return as_json(Interval(value, None, None, config.level, clusters, note))
     drawn = function(own[1]) - function(others[1])
     found = percentile_interval(value, drawn, clusters, config)
     return as_json(found) | ({"p": rounded(bootstrap_p(drawn))} if found.low is not None else {})

@@ -1,7 +1,8 @@
 """Which subgroups a fact of images makes.
 
 Text makes one subgroup per value. Numbers are cut into classes: at given limits, or at thirds of the training images,
-which have seen nothing of the assessed ones. What has one value only, or too many to be looked at, makes none.
+which have seen nothing of the assessed ones. Where every image was assessed in some round, thirds are of all of them:
+no stage is looked at. What has one value only, or too many to be looked at, makes none.
 
 Shape letters: N images.
 """
@@ -18,7 +19,7 @@ from jaxtyping import Int
 from fibrokd.evaluation.image_facts import Fact
 
 CUT_ON = "train"
-"""Split on which numbers are cut into thirds."""
+"""Split on which numbers are cut into thirds; where there is none, ``all`` images are."""
 
 MOST_VALUES = 12
 """Text with more values is no fact to part images by; numbers with no more are taken for names."""
@@ -32,7 +33,7 @@ class Grouping:
         names: Names of the subgroups.
         codes: Subgroup of every image; −1 where unknown.
         cuts: Limits between classes of numbers; empty where values are names.
-        cut_on: What the limits rest on: :data:`CUT_ON`, or ``given``.
+        cut_on: What the limits rest on: :data:`CUT_ON`, ``all``, or ``given``.
     """
 
     names: tuple[str, ...]
@@ -54,13 +55,15 @@ def grouping(fact: Fact, learned: Sequence[str], cuts: Sequence[float] | None = 
     numbers = _numbers(fact.names)
     if numbers is None or (cuts is None and len(numbers) <= MOST_VALUES):
         return _named(fact) if cuts is None else "it has limits, but is no number"
-    limits = tuple(sorted(cuts)) if cuts is not None else _thirds(learned)
+    known = learned or [fact.names[code] for code in fact.codes[fact.codes >= 0].tolist()]
+    limits = tuple(sorted(cuts)) if cuts is not None else _thirds(known)
     if not limits:
-        return "training images do not tell where to cut it"
+        return f"{'training' if learned else 'these'} images do not tell where to cut it"
+    cut_on = "given" if cuts is not None else CUT_ON if learned else "all"
     classes = np.append(
         np.searchsorted(limits, numbers, side="right"), -1
     )  # the last for images of which it is unknown
-    return Grouping(_classes(limits), classes[fact.codes], limits, "given" if cuts is not None else CUT_ON)
+    return Grouping(_classes(limits), classes[fact.codes], limits, cut_on)
 
 
 def _named(fact: Fact) -> Grouping | str:
