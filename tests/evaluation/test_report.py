@@ -189,7 +189,7 @@ def test_intervals_of_few_clusters_come_with_what_they_keep_of_their_promise() -
         "Intervals rest on 50 clusters. In simulated cohorts of 50, those of nominal 95 % held the truth in 94.4 %"
         in text
     )
-    assert "92.4 % at worst (macro-f1). Read them as too narrow." in text
+    assert "92.4 % at worst (Macro-F1). Read them as too narrow." in text
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.id)
