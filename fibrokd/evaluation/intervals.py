@@ -13,7 +13,7 @@ Bootstrap Methods and their Application (1997), section 3.8 (hierarchical data),
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any
@@ -169,14 +169,20 @@ def paired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> In
     Raises:
         TableError: The two were not assessed on the same images, truths, groups and resamples.
     """
+    return paired_differences([metric], first, second)[0]
+
+
+def paired_differences(metrics: Sequence[Metric], first: Bootstrap, second: Bootstrap) -> list[Interval]:
+    """Return the differences of several metrics; see :func:`paired_difference`."""
     require_same_images(first.predictions, second.predictions)
     if first.config != second.config:
         raise TableError("a paired comparison", ["the two were resampled differently"], "Use one BootstrapConfig.")
-    value = float((metric.function(first.pooled) - metric.function(second.pooled))[0])
-    resampled = paired_draws(metric, first, second)
-    return interval_of(
-        Estimate(value, resampled, first.clusters, "one of the two values is not estimable"), first.config
-    )
+    undefined = "one of the two values is not estimable"
+    return [
+        interval_of(Estimate(value, paired_draws(metric, first, second), first.clusters, undefined), first.config)
+        for metric in metrics
+        for value in [float((metric.function(first.pooled) - metric.function(second.pooled))[0])]
+    ]
 
 
 def unpaired_difference(metric: Metric, first: Bootstrap, second: Bootstrap) -> Interval:

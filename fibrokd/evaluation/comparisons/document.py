@@ -24,7 +24,7 @@ from fibrokd.evaluation.intervals import (
     Bootstrap,
     Interval,
     as_json,
-    paired_difference,
+    paired_differences,
     paired_draws,
     require_same_images,
     rounded,
@@ -70,8 +70,8 @@ def comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:
 
 def _pair(first: Bootstrap, second: Bootstrap) -> Iterator[dict[str, Any]]:
     names = {"first": first.predictions.network, "second": second.predictions.network}
-    for metric in HEADLINE:
-        difference = paired_difference(METRICS[metric], first, second)
+    differences = paired_differences([METRICS[metric] for metric in HEADLINE], first, second)
+    for metric, difference in zip(HEADLINE, differences, strict=True):
         entry = {"split": first.predictions.split, "metric": metric, **names, "difference": as_json(difference)}
         if difference.low is not None:
             entry |= _tested(metric, first, second)
