@@ -80,7 +80,7 @@ def test_without_facts_neither_section_is_there():
 
 
 def test_where_nothing_is_worse_that_is_no_evidence():
-    scanner = ["a" if k % 3 else "b" for k in range(300)]
+    scanner = ["a" if k % 4 < 2 else "b" for k in range(300)]  # patients have two images each
     parts = _answers(None)
     own = [part for part in parts if part.network == "teacher"]
     facts = made_up_facts(own, scanner=scanner)
@@ -88,6 +88,10 @@ def test_where_nothing_is_worse_that_is_no_evidence():
     fair = replace(_inputs(), document=metrics_document(parts, costs, _inputs().stamp, FEW, facts=facts))
     assert subgroups(fair)["findings"] == []
     assert "no evidence that all are staged alike" in _Page(render_report(fair)).text
+    few = made_up_facts(own, scanner=["a" if k % 100 < 6 else "b" for k in range(300)])
+    small = replace(_inputs(), document=metrics_document(parts, costs, _inputs().stamp, FEW, facts=few))
+    assert subgroups(small)["compared"] == 0
+    assert "No subgroup is large enough" in _Page(render_report(small)).text
 
 
 @pytest.mark.parametrize(

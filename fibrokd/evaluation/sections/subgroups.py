@@ -39,8 +39,11 @@ def subgroups(inputs: ReportInputs) -> dict[str, Any] | None:
         "refused": [f"{_title(fact)}: {why}" for fact, why in refused.items()],
         "worst": [line for fact in parted for line in _worst(inputs, known, fact)],
         "findings": [line for fact in parted for line in _findings(inputs, known, fact, alpha)],
-        "count": sum(
-            len(entry[fact]["groups"]) for entry in known.values() for fact in parted if "groups" in entry[fact]
+        "compared": sum(
+            "p_holm" in group["gap"][_SHOWN]
+            for entry in known.values()
+            for fact in parted
+            for group in entry[fact].get("groups", {}).values()
         ),
         "alpha": f"{alpha:g}",
     }
