@@ -10,7 +10,9 @@ from fibrokd.evaluation.report import ReportInputs, render_report
 from fibrokd.evaluation.sections.patients import patients
 from fibrokd.evaluation.sections.subgroups import BETTER, SAME, UNKNOWN, WORSE, in_words, subgroups
 from tests.evaluation.made_up import made_up_facts
-from tests.evaluation.test_report import FEW, SKILLS, _answers, _inputs, _Page
+from tests.evaluation.test_report import FEW, SKILLS, _answers, _inputs, _Page, charts_drawn_once
+
+__all__ = ["charts_drawn_once"]  # a fixture of its own accord: equal charts are drawn once
 
 
 def inputs(**columns) -> ReportInputs:
@@ -80,16 +82,17 @@ def test_without_facts_neither_section_is_there():
 
 
 def test_where_nothing_is_worse_that_is_no_evidence():
-    scanner = ["a" if k % 4 < 2 else "b" for k in range(300)]  # patients have two images each
-    parts = _answers(None)
-    own = [part for part in parts if part.network == "teacher"]
-    facts = made_up_facts(own, scanner=scanner)
-    costs = {name: {"parameters": 1} for name in SKILLS}
-    fair = replace(_inputs(), document=metrics_document(parts, costs, _inputs().stamp, FEW, facts=facts))
+    own = [part for part in _answers(None) if (part.network, part.split) == ("teacher", "test")]
+
+    def report(scanner):
+        facts = made_up_facts(own, scanner=scanner)
+        document = metrics_document(own, {"teacher": {"parameters": 1}}, _inputs().stamp, FEW, facts=facts)
+        return replace(_inputs(rounds=None), document=document, predictions=own)
+
+    fair = report(["a" if k % 4 < 2 else "b" for k in range(100)])  # patients have two images each
     assert subgroups(fair)["findings"] == []
     assert "no evidence that all are staged alike" in _Page(render_report(fair)).text
-    few = made_up_facts(own, scanner=["a" if k % 100 < 6 else "b" for k in range(300)])
-    small = replace(_inputs(), document=metrics_document(parts, costs, _inputs().stamp, FEW, facts=few))
+    small = report(["a" if k < 6 else "b" for k in range(100)])
     assert subgroups(small)["compared"] == 0
     assert "No subgroup is large enough" in _Page(render_report(small)).text
 

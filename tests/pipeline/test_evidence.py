@@ -111,6 +111,7 @@ def test_a_run_without_book_and_bundle_is_described_all_the_same(tmp_path: Path)
     assert "released no bundle" in (folder / "evidence" / "model_card.md").read_text()
 
 
+@pytest.mark.slow
 def test_no_torch_is_needed(run_folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from fibrokd.pipeline import evidence;"
