@@ -102,13 +102,18 @@ def _answers(scale: StageScale | None) -> list[Predictions]:
 
 
 @once
-def _document(scale: StageScale | None, stamp: dict[str, Any], tied: Any) -> dict[str, Any]:
+def _numbers(scale: StageScale | None, tied: Any) -> dict[str, Any]:
+    """metrics.json without its stamp; with facts of the images where nothing is said of inflation."""
     costs = {name: {"parameters": 1_522_981} for name in SKILLS}
     parts = _answers(scale)
     own = [part for part in parts if part.network == "teacher"]
     scanner = ["sonova" if int(group[-3:]) % 4 else "handix" for part in own for group in part.groups]
-    facts = made_up_facts(own, scanner=scanner)
-    return metrics_document(parts, costs, stamp, FEW, tied=tied, facts=facts)
+    facts = made_up_facts(own, scanner=scanner) if tied is None else None
+    return metrics_document(parts, costs, {}, FEW, tied=tied, facts=facts)
+
+
+def _document(scale: StageScale | None, stamp: dict[str, Any], tied: Any) -> dict[str, Any]:
+    return {**_numbers(scale, tied), "stamp": stamp}
 
 
 def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) -> ReportInputs:
