@@ -18,6 +18,14 @@ from fibrokd.evaluation.intervals import (
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.predictions import Predictions
 
+REASONS = {
+    "content": "the very same picture",
+    "patient": "a patient whose images were learned from",
+    "near": "nearly the same picture",
+    "relative": "belonging with one of these",
+}
+"""Why an image counts as seen before, the strongest first."""
+
 
 def external_document(
     own: Sequence[Predictions], other: Sequence[Predictions], overlap: Mapping[str, int], config: BootstrapConfig

@@ -19,14 +19,6 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.integrity.near_duplicates import NearConfig, near_links
 from fibrokd.progress import track
 
-REASONS = {
-    "content": "the very same picture",
-    "patient": "a patient whose images were learned from",
-    "near": "nearly the same picture",
-    "relative": "belongs with one of these",
-}
-"""Why an image counts as seen before, the strongest first."""
-
 
 @dataclass(frozen=True)
 class Shared:
@@ -34,7 +26,7 @@ class Shared:
 
     Args:
         image_id: The image.
-        reason: Key of :data:`REASONS`.
+        reason: Key of :data:`fibrokd.evaluation.external.REASONS`.
         seen: The image that was seen; empty for a relative.
     """
 

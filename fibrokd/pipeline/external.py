@@ -15,11 +15,11 @@ import pandas as pd
 from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ArtifactError, InputError
-from fibrokd.evaluation.external import external_document
+from fibrokd.evaluation.external import REASONS, external_document
 from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from fibrokd.files import read_json, write_json, write_text
-from fibrokd.integrity.shared_images import REASONS, Shared, shared_images
+from fibrokd.integrity.shared_images import Shared, shared_images
 from fibrokd.pipeline.assess import answers_of, image_facts, open_assessed
 from fibrokd.pipeline.assess_numbers import Assessed, AssessPlan, write_numbers
 from fibrokd.pipeline.resplit import of_any_split

@@ -11,7 +11,6 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_sco
 from fibrokd.evaluation.aggregation import RULES, of_units
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.units.document import units
-from fibrokd.stages import METAVIR
 from tests.evaluation.made_up import made_up_facts, made_up_predictions
 
 CONFIG = BootstrapConfig(resamples=200)
@@ -174,7 +173,3 @@ def test_patients_of_several_stages_only_are_not_estimable(found):
     mixed = replace(test, truth=np.tile([0, 1, 2, 3], 60))
     entry = units(mixed, None, facts, CONFIG)["units"]["patient"]
     assert (entry["left_out"], "accuracy" in entry) == (60, False)
-
-
-def test_the_scale_has_five_stages():
-    assert len(METAVIR) == 5  # the rows above are written for it

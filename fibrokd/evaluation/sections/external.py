@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fibrokd.evaluation.external import REASONS
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.wording import Cell, Footnotes, cell
-
-WORDS = {
-    "content": "the very same picture",
-    "patient": "a patient whose images were learned from",
-    "near": "nearly the same picture",
-    "relative": "belonging with one of these",
-}
-"""Why an image was left out, in words."""
 
 
 def external(inputs: ReportInputs) -> dict[str, Any] | None:
@@ -32,7 +25,7 @@ def external(inputs: ReportInputs) -> dict[str, Any] | None:
     columns = [Column("Metric"), Column("Own test images"), Column("This collection"), Column("This minus own")]
     level = f"{100 * inputs.document['level']:g} %"
     caption = f"Networks at home and here, with {level} intervals over clusters of either collection"
-    left_out = [f"{count} ({WORDS[reason]})" for reason, count in inputs.external["left_out"].items()]
+    left_out = [f"{count} ({REASONS[reason]})" for reason, count in inputs.external["left_out"].items()]
     return {
         "table": PageTable("Both collections", caption, columns, rows, notes=footnotes.listed),
         "left_out": left_out,
