@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fibrokd.errors import ArtifactError
+from fibrokd.evaluation.atlas.collected import Collected
 from fibrokd.evaluation.predictions import Predictions
 
 NETWORK_TITLES = {
@@ -41,6 +42,7 @@ class ReportInputs:
         copies_in_train: Share of the images of ``split`` whose very pixels are also in train; ``None`` if unknown.
         rounds: ``by`` and ``networks`` of a cross-validation, see :mod:`fibrokd.evaluation.rounds`; else ``None``.
         external: See :mod:`fibrokd.evaluation.external`; ``None`` where networks were trained on this collection.
+        collected: Network → embeddings' neighbours and maps of evidence; those that are not known may be left out.
         split: The split that the report is about.
         titles: Network → what the report calls it.
     """
@@ -57,6 +59,7 @@ class ReportInputs:
     copies_in_train: int | float | None = None
     rounds: Mapping[str, Any] | None = None
     external: Mapping[str, Any] | None = None
+    collected: Mapping[str, Collected] = field(default_factory=dict)
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=lambda: NETWORK_TITLES)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import nn
 
@@ -23,6 +23,8 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.data.quality import quality
 from fibrokd.data.selection import Selection, select
 from fibrokd.errors import InputError
+from fibrokd.evaluation.atlas.collected import embeddings_file, evidence_file
+from fibrokd.evaluation.atlas.image_arrays import ImageArrays, write_image_arrays
 from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, write_predictions
@@ -31,6 +33,7 @@ from fibrokd.files import digest_json, read_json, write_json
 from fibrokd.methods import open_network
 from fibrokd.pipeline.assess_numbers import Assessed, AssessPlan, write_numbers
 from fibrokd.progress import track
+from fibrokd.training.evidence import embed, look
 from fibrokd.training.prediction import predict
 from fibrokd.training.restriction import answering
 from fibrokd.training.runtime import Runtime, median_milliseconds
@@ -39,6 +42,8 @@ from fibrokd.training.teachers import check_same_data
 DEPLOYED = Runtime("fp32", "nchw")
 """Precision in which networks are assessed: that of the released bundle, whatever they were trained in."""
 
+ATLAS_SPLIT = "test"
+"""The split whose errors are shown."""
 
 NetworkName = Annotated[str, Field(pattern=r"^(teacher|student)[a-z0-9_]*$")]
 """Begins with ``teacher`` or ``student``; never collides with the other inputs of the step."""
@@ -80,6 +85,7 @@ def run(config: AssessConfig, out: Path) -> Record:
 def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Path) -> None:
     """Let every network answer every split once: ``predictions.csv``, and ``timings.json`` beside it.
 
+    Of the split that is reported on, embeddings and maps of evidence are kept as well.
     Timings differ from run to run; they are kept apart so that no digest depends on them.
     """
     answers: list[Predictions] = []
@@ -93,7 +99,10 @@ def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Pa
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
         network = open_assessed(folder, prepared)
-        answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in splits]
+        others = [split for split in splits if split != ATLAS_SPLIT]
+        answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in others]
+        if ATLAS_SPLIT in splits:
+            answers.append(_look_closely(name, network, prepared, config.neighbours > 0, out))
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
     write_image_facts(out / "images.csv", facts)
@@ -145,6 +154,19 @@ def open_assessed(folder: Path, prepared: Prepared) -> nn.Module:
     return answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
 
 
+def _look_closely(name: str, network: nn.Module, prepared: Prepared, with_learned: bool, out: Path) -> Predictions:
+    """Let a network answer the images that are reported on, and store what it answered with."""
+    rows, learned = prepared.rows(ATLAS_SPLIT), prepared.rows("train")
+    ids = prepared.table["image_id"].to_numpy()
+    seen = look(network, prepared.pixels[rows])
+    write_image_arrays(out / evidence_file(name), ImageArrays(tuple(ids[rows]), seen.evidence))
+    if with_learned and len(learned):
+        vectors = np.concatenate([embed(network, prepared.pixels[learned]), seen.pooled])
+        both = ImageArrays(tuple(ids[np.concatenate([learned, rows])]), vectors)
+        write_image_arrays(out / embeddings_file(name), both)
+    return _answers(name, seen.logits, prepared, rows, ATLAS_SPLIT)
+
+
 def answers_of(
     name: str, network: nn.Module, prepared: Prepared, rows: Int[np.ndarray, " N"], split: str
 ) -> Predictions:
@@ -157,7 +179,12 @@ def answers_of(
         rows: Which of them.
         split: What these are called together.
     """
-    logits = predict(network, prepared.pixels[rows], DEPLOYED, torch.device("cpu"))
+    return _answers(name, predict(network, prepared.pixels[rows], DEPLOYED, torch.device("cpu")), prepared, rows, split)
+
+
+def _answers(
+    name: str, logits: Float[np.ndarray, "N K"], prepared: Prepared, rows: Int[np.ndarray, " N"], split: str
+) -> Predictions:
     table = prepared.table.iloc[rows]
     return Predictions(
         network=name,

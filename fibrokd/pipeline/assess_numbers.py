@@ -1,6 +1,7 @@
 """The torch-free half of ``assess``: everything that is computed from stored answers, and the report of it.
 
-Works on ``predictions.csv`` and ``images.csv`` of its folder, whoever wrote them.
+Works on ``predictions.csv`` and ``images.csv`` of its folder, whoever wrote them, and on what was collected of every
+network beside its answers, where that is there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import Field
 
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.evaluation.atlas.collected import Learned, collected, embeddings_file, evidence_file, write_neighbours
 from fibrokd.evaluation.conformal.document import write_sets
 from fibrokd.evaluation.document import Tied, metrics_document
 from fibrokd.evaluation.end_points.table import write_end_points
@@ -55,6 +57,9 @@ class AssessPlan(Config):
     pictures: Literal["masked", "all", "none"] = "masked"
     """Pictures of the worst errors in the report. ``masked``: only of synthetic data and of frames whose surroundings
     were cut off, for the others may carry burned-in text; ``all``: whatever was cut off; ``none``: no picture."""
+    neighbours: Annotated[int, Field(ge=0, le=20)] = 5
+    """Training patients beside each error, those whose pictures the network takes for most alike; 0: none, and
+    training images are not asked."""
     latency_repeats: Annotated[int, Field(ge=1)] = 20
     """Single-image forward passes whose median is the latency."""
 
@@ -107,7 +112,10 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
     write_json(out / "metrics.json", document)
     write_end_points(out / "end_points.csv", document)
     write_sets(out / "sets.csv", predictions, plan.bootstrap)
-    write_confusion(out / "confusion.csv", [part for part in predictions if part.split == "test"])
+    tested = [part for part in predictions if part.split == "test"]
+    write_confusion(out / "confusion.csv", tested)
+    found = collected(out, tested, _learned(prepared), plan.neighbours)
+    write_neighbours(out / "neighbours.csv", found, prepared.scale.names)
     report = ReportInputs(
         title=plan.title,
         document=document,
@@ -121,10 +129,19 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
         copies_in_train=assessed.copies_in_train,
         rounds=assessed.rounds,
         external=assessed.external,
+        collected=found,
     )
     write_report(out / "report.html", report)
-    names = ("confusion", "end_points", "images", "predictions", "sets")
-    return [*(f"{name}.csv" for name in names), "metrics.json", "report.html"]
+    names = ("confusion", "end_points", "images", "neighbours", "predictions", "sets")
+    arrays = [name for network in found for name in (embeddings_file(network), evidence_file(network))]
+    stored = [name for name in arrays if (out / name).exists()]
+    return [*(f"{name}.csv" for name in names), *stored, "metrics.json", "report.html"]
+
+
+def _learned(prepared: Prepared) -> Learned:
+    rows = prepared.rows("train")
+    table = prepared.table.iloc[rows]
+    return Learned(tuple(table["image_id"]), tuple(table["cluster"]), prepared.stages[rows])
 
 
 def pictures(prepared: Prepared, wanted: str) -> Callable[[str], UInt8[np.ndarray, "S S"] | None]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from fibrokd.evaluation.atlas.collected import Collected, Neighbour
+from fibrokd.evaluation.atlas.image_arrays import ImageArrays
 from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.stages import METAVIR, StageScale
@@ -51,3 +53,23 @@ def made_up_facts(parts: Sequence[Predictions], **columns: Sequence[str]) -> Ima
         }
     )
     return ImageFacts(table)
+
+
+def made_up_collected(parts: Sequence[Predictions], cells: int = 7, neighbours: int = 5) -> dict[str, Collected]:
+    """Maps of chance, and neighbours of the next stage but one, by network.
+
+    Args:
+        parts: Answers, one part per network.
+        cells: Side of the maps.
+        neighbours: Neighbours of every image.
+    """
+    found = {}
+    for part in parts:
+        maps = np.random.default_rng(0).normal(0, 0.1, (len(part), len(part.scale), cells, cells))
+        other = (part.truth + 2) % len(part.scale)
+        items = {
+            image_id: [Neighbour(f"{7000 + rank:016x}", int(stage), 0.9 - rank / 50) for rank in range(neighbours)]
+            for image_id, stage in zip(part.image_ids, other, strict=True)
+        }
+        found[part.network] = Collected(ImageArrays(part.image_ids, maps), items)
+    return found

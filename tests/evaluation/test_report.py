@@ -23,9 +23,10 @@ from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_
 from fibrokd.evaluation.rounds import rounds_document
 from fibrokd.evaluation.sections import calibration as calibration_section
 from fibrokd.evaluation.sections import end_points as end_point_section
-from fibrokd.evaluation.sections.errors import severity, worst_rows
+from fibrokd.evaluation.sections.errors import NEIGHBOURS_SHOWN, PICTURES_PER_NETWORK
+from fibrokd.evaluation.severity import severity, worst_rows
 from fibrokd.stages import StageScale
-from tests.evaluation.made_up import made_up_facts, made_up_predictions
+from tests.evaluation.made_up import made_up_collected, made_up_facts, made_up_predictions
 
 FEW = BootstrapConfig(resamples=200)
 SKILLS = {"teacher": 2.0, "student_plain": 0.8, "student_kd": 1.3}
@@ -123,6 +124,7 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
         "title": "A made-up cohort",
         "document": _document(scale, stamp, options.pop("tied", None)),
         "predictions": _answers(scale),
+        "collected": made_up_collected([part for part in _answers(scale) if part.split == "test"]),
         "picture": lambda image_id: np.full((64, 64), int(image_id, 16) % 256, dtype=np.uint8),
         "integrity": {
             "files": 1234,
@@ -603,16 +605,29 @@ def test_pictures_are_asked_for_only_where_they_are_shown_and_may_be_missing() -
     inputs = _inputs()
     html = render_report(replace(inputs, picture=lambda image_id: asked.append(image_id)))
     shown = {part.image_ids[row] for part in inputs.parts for row in worst_rows(part, 12)}
-    assert set(asked) == shown
-    assert html.count("No picture stored.") == len(asked)
+    alike = {f"{7000 + rank:016x}" for rank in range(NEIGHBOURS_SHOWN)}
+    assert set(asked) == shown | alike
+    withheld = sum(image_id in shown for image_id in asked)
+    assert html.count("No picture stored.") == withheld
+    assert 'class="layer"' not in html, "a layer without its picture shows nothing"
     told = render_report(replace(inputs, picture=lambda image_id: None, no_picture="Picture withheld: <why>."))
-    assert told.count("Picture withheld: &lt;why&gt;.") == len(asked)
+    assert told.count("Picture withheld: &lt;why&gt;.") == withheld
 
 
-def test_a_full_set_of_noisy_pictures_stays_under_five_megabytes() -> None:
-    random = np.random.default_rng(0)
-    noise = random.integers(0, 256, (320, 320), dtype=np.uint8)
-    assert len(render_report(_inputs(picture=lambda image_id: noise)).encode()) < 5e6
+def test_what_the_network_saw_and_whom_it_took_it_for_are_told_in_words_and_numbers(html: str) -> None:
+    page = _Page(html)
+    assert re.search(r"For F\d rather than F\d: (centre|(upper|middle|lower) (left|centre|right)) \(\d+ %\)\.", page.text)
+    assert html.count('class="layer"') == html.count('class="cells"') == PICTURES_PER_NETWORK * 3
+    assert html.count('class="neighbours"') == PICTURES_PER_NETWORK * 3
+    assert "Labels worth checking: network and nearest training patients both put these images at least 1" in page.text
+    assert "The 10 most doubted of " in page.text
+    assert "a doubted label is one to look at, not one to change" in page.text
+
+
+def test_without_maps_and_neighbours_nothing_is_said_of_them() -> None:
+    html = render_report(_inputs(collected={}))
+    for words in ("Show the layers", "Layer in numbers", "most alike", "Labels worth checking"):
+        assert words not in _Page(html).text, words
 
 
 def test_another_scale_and_missing_extras_still_make_a_whole_report() -> None:

@@ -37,7 +37,7 @@ def test_the_report_opens_without_requests_or_complaints_and_fits_the_screen(tmp
         page_width = page.evaluate("document.documentElement.scrollWidth")
         cut = page.evaluate(
             "[...document.querySelectorAll('.wrap')].filter(e => e.offsetParent && e.scrollWidth > e.clientWidth + 1)"
-            ".map(e => e.getAttribute('aria-label')).filter(name => !name.startsWith('Learning'))"
+            ".map(e => e.getAttribute('aria-label')).filter(name => !/^(Learning|Layer of)/.test(name))"
         )
         browser.close()
     assert [url for url in fetched if not url.startswith(("file:", "data:"))] == []
@@ -45,3 +45,22 @@ def test_the_report_opens_without_requests_or_complaints_and_fits_the_screen(tmp
     assert focused == "skip"
     assert page_width == width
     assert cut == []
+
+
+def test_axe_finds_no_serious_fault(tmp_path: Path) -> None:
+    api = pytest.importorskip("playwright.sync_api")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    write_report(tmp_path / "report.html", _inputs(UNFIT))
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto((tmp_path / "report.html").as_uri())
+        found = axe.Axe().run(page).response
+        browser.close()
+    assert len(found["passes"]) > 20, "it looked at the page"
+    faults = [
+        (fault["id"], fault["impact"], node["target"], node["failureSummary"])
+        for fault in found["violations"]
+        for node in fault["nodes"]
+    ]
+    assert [fault for fault in faults if fault[1] in ("serious", "critical")] == []

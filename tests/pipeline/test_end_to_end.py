@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 from fibrokd.artifacts import read_record
 from fibrokd.cli import cli
 from fibrokd.config import load_config
+from fibrokd.data.prepared import Prepared, read_table
 from fibrokd.errors import ArtifactError, BookError, TrainingError
+from fibrokd.evaluation.atlas.image_arrays import read_image_arrays
 from fibrokd.files import read_json
 from fibrokd.pipeline import distill, evidence, run
 from fibrokd.pipeline.run import RunConfig
@@ -60,6 +62,27 @@ def test_the_same_configuration_elsewhere_gives_equal_digests(finished, tmp_path
 def test_another_configuration_in_the_same_folder_is_refused(finished):
     with pytest.raises(ArtifactError, match=r"epochs: 2 → 3"):
         smoke(finished, "teacher.train.epochs=3")
+
+
+def test_what_networks_answered_with_is_kept_and_neighbours_are_other_patients_they_learned_from(finished):
+    folder = finished / "assess"
+    prepared = Prepared.open(finished / "prepared")
+    table = prepared.table.set_index("image_id")
+    outputs = read_record(folder).outputs
+    tested = set(table.index[table["split"] == "test"])
+    for network in ("teacher", "student_plain", "student_kd"):
+        assert {f"embeddings_{network}.npz", f"evidence_{network}.npz", "neighbours.csv"} <= set(outputs)
+        evidence = read_image_arrays(folder / f"evidence_{network}.npz")
+        assert set(evidence.image_ids) == tested
+        assert evidence.values.shape[1] == 5
+        assert set(read_image_arrays(folder / f"embeddings_{network}.npz").image_ids) == tested | set(
+            table.index[table["split"] == "train"]
+        )
+    neighbours = read_table(folder / "neighbours.csv")
+    assert set(table.loc[neighbours["neighbour"], "split"]) == {"train"}
+    assert (table.loc[neighbours["neighbour"], "stage"].to_numpy() == neighbours["stage"]).all()
+    clusters = neighbours.assign(cluster=table.loc[neighbours["neighbour"], "cluster"].to_numpy())
+    assert not clusters.duplicated(["network", "image_id", "cluster"]).any()
 
 
 def test_metrics_have_the_names_that_others_rely_on(finished):

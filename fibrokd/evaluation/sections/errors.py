@@ -1,47 +1,50 @@
-"""The worst errors as pictures: those that put most probability farthest from the truth, one per cluster."""
+"""The error atlas: the worst errors as pictures, with where the network found its answer and whom it took them for.
+
+Worst are those that put most probability farthest from the truth, one per cluster. After them come labels that the
+network and the nearest training patients contradict together.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
+from fibrokd.evaluation.atlas.collected import Collected, Neighbour
+from fibrokd.evaluation.atlas.doubt import doubts, ranked
+from fibrokd.evaluation.atlas.maps import layer_uri, strongest, versus
 from fibrokd.evaluation.figures import picture_uri
+from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.severity import worst_rows
 
 PICTURES_PER_NETWORK = 12
 PICTURES_PER_REPORT = 48  # 48 noisy pictures of 192 px are about 2 MB
+NEIGHBOURS_SHOWN = 3
+NEIGHBOUR_SIDE = 56
+LABELS_SHOWN = 10
+LEAST_DOUBT = 1.0
+"""Labels are listed where network and neighbours put them at least this many stages away."""
 
 
 def errors(inputs: ReportInputs) -> dict[str, Any]:
     """Return the worst errors of every network, worst first."""
     share = max(1, PICTURES_PER_REPORT // len(inputs.parts))
-    return {"networks": [_of_network(inputs, part, min(PICTURES_PER_NETWORK, share)) for part in inputs.parts]}
-
-
-def severity(part: Predictions) -> Float[np.ndarray, " N"]:
-    """Return the probability mass times its distance from the true stage: Σₖ pₖ |k − truth|, in stages."""
-    distances = np.abs(np.arange(len(part.scale)) - part.truth[:, None])
-    mass: np.ndarray = (part.probabilities * distances).sum(axis=1)
-    return mass
-
-
-def worst_rows(part: Predictions, limit: int) -> list[int]:
-    """Return the rows of the worst errors, at most one per cluster, worst first."""
-    severities = severity(part)
-    wrong = np.flatnonzero(part.predicted != part.truth).tolist()
-    worst_of_group: dict[str, int] = {}
-    for row in sorted(wrong, key=lambda row: (-severities[row], part.image_ids[row])):
-        worst_of_group.setdefault(part.groups[row], row)
-    return list(worst_of_group.values())[:limit]
+    networks = [_of_network(inputs, part, min(PICTURES_PER_NETWORK, share)) for part in inputs.parts]
+    return {
+        "networks": networks,
+        "mapped": any(picture["layer"] for network in networks for picture in network["pictures"]),
+        "compared": any(picture["neighbours"] for network in networks for picture in network["pictures"]),
+    }
 
 
 def _of_network(inputs: ReportInputs, part: Predictions, limit: int) -> dict[str, Any]:
     wrong = int((part.predicted != part.truth).sum())
     far = int((np.abs(part.predicted - part.truth) >= 2).sum())
     title = inputs.title_of(part.network)
+    known = inputs.collected.get(part.network, Collected())
     return {
         "title": title,
         "wrong": wrong,
@@ -49,17 +52,22 @@ def _of_network(inputs: ReportInputs, part: Predictions, limit: int) -> dict[str
         "images": len(part),
         "share": f"{100 * wrong / len(part):.1f} %",
         "withheld": inputs.no_picture,
-        "pictures": [_picture(inputs, part, row, title) for row in worst_rows(part, limit)],
+        "pictures": [_picture(inputs, part, row, known) for row in worst_rows(part, limit)],
+        "alike": _alike(part, known),
+        "asked": max(map(len, known.neighbours.values()), default=0),
+        "labels": _labels(part, known, title),
     }
 
 
-def _picture(inputs: ReportInputs, part: Predictions, row: int, title: str) -> dict[str, Any]:
+def _picture(inputs: ReportInputs, part: Predictions, row: int, known: Collected) -> dict[str, Any]:
     names, p = part.scale.names, part.probabilities[row]
+    image_id = part.image_ids[row]
     truth, predicted = names[part.truth[row]], names[part.predicted[row]]
     probability = f"{p[part.predicted[row]]:.2f}"
-    pixels = inputs.picture(part.image_ids[row])
+    pixels = inputs.picture(image_id)
+    title = inputs.title_of(part.network)
     return {
-        "image_id": part.image_ids[row],
+        "image_id": image_id,
         "truth": truth,
         "predicted": predicted,
         "probability": probability,
@@ -68,4 +76,91 @@ def _picture(inputs: ReportInputs, part: Predictions, row: int, title: str) -> d
         ],
         "uri": None if pixels is None else picture_uri(pixels),
         "alt": f"Ultrasound frame of true stage {truth} that {title} calls {predicted} with probability {probability}.",
+        **_layer(part, row, known),
+        "neighbours": _neighbours(inputs, known.neighbours.get(image_id, ())[:NEIGHBOURS_SHOWN]),
     }
+
+
+def _layer(part: Predictions, row: int, known: Collected) -> dict[str, Any]:
+    """Where the picture speaks for the stage it was called, rather than for its own."""
+    if known.evidence is None:
+        return {"layer": None, "cells": [], "where": ""}
+    evidence = known.evidence.values[known.evidence.rows[part.image_ids[row]]]
+    cells = versus(evidence, int(part.predicted[row]), int(part.truth[row]))
+    if not cells.any():
+        return {"layer": None, "cells": [], "where": ""}
+    names = part.scale.names
+    rather = f"{names[part.predicted[row]]} rather than {names[part.truth[row]]}"
+    most = strongest(cells)
+    where = f"Nothing speaks for {rather}." if most is None else f"For {rather}: {most[0]} ({100 * most[1]:.0f} %)."
+    return {
+        "layer": layer_uri(cells),
+        "cells": [[f"{value:+.2f}".replace("-", "−") for value in line] for line in cells.tolist()],
+        "where": where,
+    }
+
+
+def _neighbours(inputs: ReportInputs, items: Sequence[Neighbour]) -> list[dict[str, Any]]:
+    found = []
+    for item in items:
+        pixels = inputs.picture(item.image_id)
+        stage = inputs.scale[item.stage]
+        found.append(
+            {
+                "stage": stage,
+                "likeness": f"{item.likeness:.2f}",
+                "uri": None if pixels is None else picture_uri(pixels, NEIGHBOUR_SIDE),
+                "alt": f"Training frame of stage {stage}.",
+            }
+        )
+    return found
+
+
+def _alike(part: Predictions, known: Collected) -> str:
+    """How often the nearest training patient holds the true stage."""
+    if not known.neighbours:
+        return ""
+    nearest = np.array([known.neighbours[image_id][0].stage for image_id in part.image_ids])
+    alike, right = 100 * np.mean(nearest == part.truth), 100 * np.mean(part.predicted == part.truth)
+    return (
+        f"The nearest training patient holds the true stage of {alike:.1f} % of the images; "
+        f"the network's own answer is right for {right:.1f} %."
+    )
+
+
+def _labels(part: Predictions, known: Collected, title: str) -> PageTable | None:
+    if not known.neighbours:
+        return None
+    names = part.scale.names
+    stages = np.array([[item.stage for item in known.neighbours[image_id]] for image_id in part.image_ids])
+    doubted = [item for item in ranked(part, doubts(part, stages)) if item.doubt >= LEAST_DOUBT]
+    rows = [
+        Row(
+            head=part.image_ids[item.row],
+            aside=f"{item.images} images of its cluster hold this label" if item.images > 1 else "",
+            cells=(
+                names[part.truth[item.row]],
+                f"{names[part.predicted[item.row]]} ({part.probabilities[item.row].max():.2f})",
+                " ".join(names[stage] for stage in stages[item.row]),
+                f"{item.doubt:.1f}",
+            ),
+        )
+        for item in doubted[:LABELS_SHOWN]
+    ]
+    if not rows:
+        return None
+    more = len(doubted) - len(rows)
+    return PageTable(
+        label=f"Labels worth checking, {title}",
+        caption="Labels worth checking: network and nearest training patients both put these images at least "
+        f"{LEAST_DOUBT:g} stage away from their label."
+        + (f" The {len(rows)} most doubted of {len(doubted)}." if more else ""),
+        columns=(
+            Column("Image"),
+            Column("Label"),
+            Column("Called"),
+            Column("Nearest training patients", short="Nearest"),
+            Column("Doubt (stages)", number=True, short="Doubt"),
+        ),
+        rows=rows,
+    )
