@@ -28,6 +28,7 @@ from fibrokd.evaluation.sections.methods import methods
 from fibrokd.evaluation.sections.overview import overview
 from fibrokd.evaluation.sections.patients import patients
 from fibrokd.evaluation.sections.provenance import provenance
+from fibrokd.evaluation.sections.robustness import robustness
 from fibrokd.evaluation.sections.rounds import rounds
 from fibrokd.evaluation.sections.stage_sets import stage_sets
 from fibrokd.evaluation.sections.stages import all_metrics, stages
@@ -66,6 +67,7 @@ SECTIONS = (
     Section("calibration", "How sure, and how right", calibration),
     Section("stage_sets", "Sets that hold the stage", stage_sets),
     Section("subgroups", "Who is staged worse", subgroups),
+    Section("robustness", "How steady the answers are", robustness),
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
     Section("methods", "What the methods left behind", methods),

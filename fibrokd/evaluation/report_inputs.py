@@ -43,6 +43,7 @@ class ReportInputs:
         rounds: ``by`` and ``networks`` of a cross-validation, see :mod:`fibrokd.evaluation.rounds`; else ``None``.
         external: See :mod:`fibrokd.evaluation.external`; ``None`` where networks were trained on this collection.
         collected: Network → embeddings' neighbours and maps of evidence; those that are not known may be left out.
+        robustness: See :mod:`fibrokd.evaluation.robustness.document`; ``None`` where no picture was disturbed.
         split: The split that the report is about.
         titles: Network → what the report calls it.
     """
@@ -60,6 +61,7 @@ class ReportInputs:
     rounds: Mapping[str, Any] | None = None
     external: Mapping[str, Any] | None = None
     collected: Mapping[str, Collected] = field(default_factory=dict)
+    robustness: Mapping[str, Any] | None = None
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=lambda: NETWORK_TITLES)
 

@@ -124,7 +124,19 @@ def alarms(inputs: ReportInputs) -> list[str]:
         if metrics["absent_stages"]:
             absent = ", ".join(metrics["absent_stages"])
             found.append(f"No test image has stage {absent}: averages over stages leave it out.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *unsteady(inputs)]))
+
+
+def unsteady(inputs: ReportInputs) -> list[str]:
+    """Return what moves a network by more stages than it may, see :mod:`fibrokd.evaluation.robustness.document`."""
+    if inputs.robustness is None:
+        return []
+    return [
+        f"{inputs.title_of(name)}, {entry['words']}: moved by {bounded(entry['moved'])} stages on average."
+        for name, found in inputs.robustness["networks"].items()
+        for entry in found.values()
+        if entry["moved"]["value"] > inputs.robustness["limit"]
+    ]
 
 
 # --------------------------------------------------------------------------- numbers

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from pydantic import Field
 from torch import nn
 
@@ -23,24 +24,28 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.data.quality import quality
 from fibrokd.data.selection import Selection, select
 from fibrokd.errors import InputError
-from fibrokd.evaluation.atlas.collected import embeddings_file, evidence_file
+from fibrokd.evaluation.atlas.collected import PICTURES_PER_NETWORK, embeddings_file, evidence_file
 from fibrokd.evaluation.atlas.image_arrays import ImageArrays, write_image_arrays
+from fibrokd.evaluation.atlas.occlusion import occlusion
 from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, write_predictions
+from fibrokd.evaluation.severity import worst_rows
 from fibrokd.evaluation.tables import share_copied_from_train
 from fibrokd.files import digest_json, read_json, write_json
 from fibrokd.methods import open_network
-from fibrokd.pipeline.assess_numbers import Assessed, AssessPlan, write_numbers
+from fibrokd.pipeline.assess_numbers import DISTURBED, Assessed, AssessPlan, write_numbers
+from fibrokd.pipeline.disturbed import DisturbedPictures, chosen_rows, recorded, rendered
 from fibrokd.progress import track
-from fibrokd.training.evidence import embed, look
-from fibrokd.training.prediction import predict
+from fibrokd.training.prediction import embed, predict
 from fibrokd.training.restriction import answering
 from fibrokd.training.runtime import Runtime, median_milliseconds
 from fibrokd.training.teachers import check_same_data
 
 DEPLOYED = Runtime("fp32", "nchw")
 """Precision in which networks are assessed: that of the released bundle, whatever they were trained in."""
+
+_CPU = torch.device("cpu")
 
 ATLAS_SPLIT = "test"
 """The split whose errors are shown."""
@@ -56,6 +61,9 @@ class AssessConfig(AssessPlan):
     """Folder that ``fibrokd prepare`` wrote."""
     networks: Annotated[dict[NetworkName, Path], Field(min_length=1)]
     """Name → finished teacher or student folder; the order is the order of the tables."""
+    phantom: Path | None = None
+    """Folder of the cohort that the images were rendered in, if they were: its patients are then rendered on other
+    scanners and with other settings as well."""
 
 
 def run(config: AssessConfig, out: Path) -> Record:
@@ -69,11 +77,13 @@ def run(config: AssessConfig, out: Path) -> Record:
     for name, folder in config.networks.items():
         check_same_data(folder, prepared)
         inputs[name] = require(folder, read_record(folder).step).digest
+    if config.phantom is not None:
+        inputs["phantom"] = require(config.phantom, "phantom").digest
     part = select(prepared, Selection(stages=config.stages))
     facts = ImageFacts(image_facts(part).table, config.subgroups)
     # Keys of patients and studies are under no digest, and differ with the secret; who is who is in this one.
     inputs["images"] = digest_json(facts.table.to_dict("list"))
-    settings = config.model_dump(mode="json", exclude={"prepared", "networks", "latency_repeats"})
+    settings = config.model_dump(mode="json", exclude={"prepared", "networks", "phantom", "latency_repeats"})
     step = begin(out, "assess", settings, inputs)
     if step.finished:
         return step.record
@@ -85,7 +95,7 @@ def run(config: AssessConfig, out: Path) -> Record:
 def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Path) -> None:
     """Let every network answer every split once: ``predictions.csv``, and ``timings.json`` beside it.
 
-    Of the split that is reported on, embeddings and maps of evidence are kept as well.
+    Of the split that is reported on, embeddings are kept as well, and maps of evidence of the worst errors.
     Timings differ from run to run; they are kept apart so that no digest depends on them.
     """
     answers: list[Predictions] = []
@@ -96,6 +106,8 @@ def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Pa
             f"Expected images in one of the splits {', '.join(config.splits)} of {prepared.folder}, found none.",
             "Name other splits, or give them a share in `splits` of the prepare step.",
         )
+    disturbed = _disturbed(config, prepared)
+    moved: list[Predictions] = []
     timings: dict[str, Any] = {}
     for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
         network = open_assessed(folder, prepared)
@@ -103,11 +115,22 @@ def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Pa
         answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in others]
         if ATLAS_SPLIT in splits:
             answers.append(_look_closely(name, network, prepared, config.neighbours > 0, out))
+        moved += [_answers(name, _logits(network, item.pixels), prepared, item.rows, item.key) for item in disturbed]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
+    if moved:
+        write_predictions(out / DISTURBED, moved)
     write_image_facts(out / "images.csv", facts)
     threads = torch.get_num_threads()
     write_json(out / "timings.json", {"engine": "PyTorch fp32, batch 1", "threads": threads, "networks": timings})
+
+
+def _disturbed(config: AssessConfig, prepared: Prepared) -> list[DisturbedPictures]:
+    rows = chosen_rows(prepared, ATLAS_SPLIT, config.robustness)
+    if not len(rows):
+        return []
+    again = [] if config.phantom is None else rendered(prepared, rows, config.phantom)
+    return [*recorded(prepared, rows), *again]
 
 
 def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str], out: Path) -> list[str]:
@@ -158,13 +181,20 @@ def _look_closely(name: str, network: nn.Module, prepared: Prepared, with_learne
     """Let a network answer the images that are reported on, and store what it answered with."""
     rows, learned = prepared.rows(ATLAS_SPLIT), prepared.rows("train")
     ids = prepared.table["image_id"].to_numpy()
-    seen = look(network, prepared.pixels[rows])
-    write_image_arrays(out / evidence_file(name), ImageArrays(tuple(ids[rows]), seen.evidence))
+    part = answers_of(name, network, prepared, rows, ATLAS_SPLIT)
+    worst = rows[worst_rows(part, PICTURES_PER_NETWORK)]
+    maps = [occlusion(partial(_logits, network), np.asarray(prepared.pixels[row])) for row in worst]
+    if maps:
+        write_image_arrays(out / evidence_file(name), ImageArrays(tuple(ids[worst]), np.stack(maps)))
     if with_learned and len(learned):
-        vectors = np.concatenate([embed(network, prepared.pixels[learned]), seen.pooled])
-        both = ImageArrays(tuple(ids[np.concatenate([learned, rows])]), vectors)
-        write_image_arrays(out / embeddings_file(name), both)
-    return _answers(name, seen.logits, prepared, rows, ATLAS_SPLIT)
+        both = np.concatenate([learned, rows])
+        vectors = embed(network, prepared.pixels[both], DEPLOYED, _CPU)
+        write_image_arrays(out / embeddings_file(name), ImageArrays(tuple(ids[both]), vectors))
+    return part
+
+
+def _logits(network: nn.Module, pixels: UInt8[np.ndarray, "N S S"]) -> Float[np.ndarray, "N K"]:
+    return predict(network, pixels, DEPLOYED, _CPU)
 
 
 def answers_of(
@@ -179,7 +209,7 @@ def answers_of(
         rows: Which of them.
         split: What these are called together.
     """
-    return _answers(name, predict(network, prepared.pixels[rows], DEPLOYED, torch.device("cpu")), prepared, rows, split)
+    return _answers(name, _logits(network, prepared.pixels[rows]), prepared, rows, split)
 
 
 def _answers(

@@ -23,11 +23,15 @@ from fibrokd.evaluation.document import Tied, metrics_document
 from fibrokd.evaluation.end_points.table import write_end_points
 from fibrokd.evaluation.image_facts import read_image_facts
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.predictions import read_predictions
+from fibrokd.evaluation.predictions import Predictions, read_predictions
 from fibrokd.evaluation.report import write_report
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.robustness.document import robustness_document
 from fibrokd.evaluation.tables import write_confusion
 from fibrokd.files import write_json
+
+DISTURBED = "disturbed.csv"
+"""Answers to disturbed pictures, as predictions.csv; its splits are keys of disturbances."""
 
 NO_PICTURE = {
     "masked": "Picture withheld: it may carry burned-in text.",
@@ -60,6 +64,9 @@ class AssessPlan(Config):
     neighbours: Annotated[int, Field(ge=0, le=20)] = 5
     """Training patients beside each error, those whose pictures the network takes for most alike; 0: none, and
     training images are not asked."""
+    robustness: Annotated[int, Field(ge=0)] = 100
+    """Test clusters of which one picture is disturbed in every way that keeps the patient (gain, time gain, haze,
+    depth, JPEG, shifts), at most; 0: none."""
     latency_repeats: Annotated[int, Field(ge=1)] = 20
     """Single-image forward passes whose median is the latency."""
 
@@ -116,6 +123,7 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
     write_confusion(out / "confusion.csv", tested)
     found = collected(out, tested, _learned(prepared), plan.neighbours)
     write_neighbours(out / "neighbours.csv", found, prepared.scale.names)
+    moved = _robustness(tested, out, plan.bootstrap)
     report = ReportInputs(
         title=plan.title,
         document=document,
@@ -130,12 +138,22 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
         rounds=assessed.rounds,
         external=assessed.external,
         collected=found,
+        robustness=moved,
     )
     write_report(out / "report.html", report)
     names = ("confusion", "end_points", "images", "neighbours", "predictions", "sets")
     arrays = [name for network in found for name in (embeddings_file(network), evidence_file(network))]
     stored = [name for name in arrays if (out / name).exists()]
+    stored += [DISTURBED, "robustness.json"] if moved is not None else []
     return [*(f"{name}.csv" for name in names), *stored, "metrics.json", "report.html"]
+
+
+def _robustness(tested: Sequence[Predictions], out: Path, config: BootstrapConfig) -> dict[str, Any] | None:
+    if not (out / DISTURBED).exists():
+        return None
+    document = robustness_document(tested, read_predictions(out / DISTURBED, tested[0].scale), config)
+    write_json(out / "robustness.json", document)
+    return document
 
 
 def _learned(prepared: Prepared) -> Learned:

@@ -147,10 +147,21 @@ def train(config: RecipeConfig, prepared: Path, out: Path) -> dict[str, Path]:
     return networks
 
 
-def assess_networks(config: RecipeConfig, prepared: Path, networks: Mapping[str, Path], out: Path) -> None:
-    """Assess networks into ``out``."""
+def assess_networks(
+    config: RecipeConfig, prepared: Path, networks: Mapping[str, Path], out: Path, phantom: Path | None = None
+) -> None:
+    """Assess networks into ``out``.
+
+    Args:
+        config: The recipe.
+        prepared: Folder that ``prepare`` wrote.
+        networks: Name → folder.
+        out: Folder of the step.
+        phantom: Folder of the cohort that the images were rendered in, where its patients can be rendered otherwise.
+    """
     banner("assess")
-    assess.run(_made(assess.AssessConfig, config.assess, prepared=prepared, networks=dict(networks)), out)
+    made = _made(assess.AssessConfig, config.assess, prepared=prepared, networks=dict(networks), phantom=phantom)
+    assess.run(made, out)
 
 
 def _made(kind: Any, plan: Config, **more: Any) -> Any:

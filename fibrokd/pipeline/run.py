@@ -13,6 +13,7 @@ from fibrokd.data.prepared import Prepared
 from fibrokd.evaluation.summary import summary_table
 from fibrokd.files import read_json
 from fibrokd.pipeline import predict, release
+from fibrokd.pipeline.disturbed import can_be_rendered_again
 from fibrokd.pipeline.recipe import RecipeConfig, StudentName, assess_networks, banner, prepare_data, train
 from fibrokd.progress import say
 
@@ -54,7 +55,8 @@ def run(config: RunConfig, out: Path) -> int:
     prepared = out / "prepared"
     root = prepare_data(config, out)
     networks = train(config, prepared, out)
-    assess_networks(config, prepared, networks, out / "assess")
+    again = out / "phantom" if config.phantom is not None and can_be_rendered_again(config.phantom) else None
+    assess_networks(config, prepared, networks, out / "assess", again)
     banner("release")
     release.run(
         release.ReleaseConfig(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -130,35 +130,17 @@ class StagingNetwork(nn.Module):
             images: Grey levels in [0, 1].
             taps: Names of feature taps to return as well.
         """
-        if not taps:
-            return self.from_features(self.features(images))
-        indices = {tap: self.tap_index(tap) for tap in taps}
-        order = sorted(indices.values())
-        features, found = self.body.forward_intermediates(self._normalised(images), indices=order)
-        by_index = dict(zip(order, found, strict=True))
-        maps = {tap: by_index[index] for tap, index in indices.items()}
-        return replace(self.from_features(features), maps=maps)
-
-    def features(self, images: Float[Tensor, "N 1 S S"]) -> Float[Tensor, "N C H W"]:
-        """Return the last feature maps, before they are pooled.
-
-        Args:
-            images: Grey levels in [0, 1].
-        """
-        found: Tensor = self.body.forward_features(self._normalised(images))
-        return found
-
-    def from_features(self, features: Float[Tensor, "N C H W"]) -> Outputs:
-        """Return what the network answers where it found these features.
-
-        Args:
-            features: As :meth:`features` returns them.
-        """
+        x = (images.expand(-1, 3, -1, -1) - self.mean) / self.std
+        maps: dict[str, Tensor] = {}
+        if taps:
+            indices = {tap: self.tap_index(tap) for tap in taps}
+            features, found = self.body.forward_intermediates(x, indices=sorted(indices.values()))
+            by_index = dict(zip(sorted(indices.values()), found, strict=True))
+            maps = {tap: by_index[index] for tap, index in indices.items()}
+        else:
+            features = self.body.forward_features(x)
         pooled = self.body.forward_head(features, pre_logits=True)
-        return Outputs(self.classify(pooled), pooled, {})
-
-    def _normalised(self, images: Float[Tensor, "N 1 S S"]) -> Float[Tensor, "N 3 S S"]:
-        return (images.expand(-1, 3, -1, -1) - self.mean) / self.std
+        return Outputs(self.classify(pooled), pooled, maps)
 
     def classify(self, pooled: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Return the logits of pooled vectors, before which values are dropped while the network trains.

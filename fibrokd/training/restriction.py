@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -28,8 +27,6 @@ class Restricted(nn.Module):
         stages: Which of its stages are left, in their order.
     """
 
-    network: Any
-
     def __init__(self, network: nn.Module, stages: tuple[int, ...]) -> None:
         super().__init__()
         self.network = network
@@ -43,24 +40,6 @@ class Restricted(nn.Module):
             taps: Names of feature taps to return as well.
         """
         outputs: Outputs = self.network(images, taps)
-        return replace(outputs, logits=_columns(outputs.logits, self.stages))
-
-    def features(self, images: Float[Tensor, "N 1 S S"]) -> Tensor:
-        """Return the feature maps of the network of all stages.
-
-        Args:
-            images: Grey levels in [0, 1].
-        """
-        found: Tensor = self.network.features(images)
-        return found
-
-    def from_features(self, features: Tensor) -> Outputs:
-        """Return what is answered where the network found these features.
-
-        Args:
-            features: As :meth:`features` returns them.
-        """
-        outputs: Outputs = self.network.from_features(features)
         return replace(outputs, logits=_columns(outputs.logits, self.stages))
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -153,34 +152,15 @@ class TreeStudent(nn.Module):
             images: Grey levels in [0, 1].
             taps: Names of feature taps of the trunk to return as well.
         """
-        maps = self._maps(images, (*taps, self.tap))
-        return replace(self.from_features(maps[self.tap]), maps={tap: maps[tap] for tap in taps})
-
-    def features(self, images: Float[Tensor, "N 1 S S"]) -> Float[Tensor, "N C h w"]:
-        """Return what the tree reads: the trunk's feature maps.
-
-        Args:
-            images: Grey levels in [0, 1].
-        """
-        return self._maps(images, (self.tap,))[self.tap]
-
-    def from_features(self, features: Float[Tensor, "N C h w"]) -> Outputs:
-        """Return what the tree answers where the trunk found these features.
-
-        Args:
-            features: As :meth:`features` returns them.
-        """
-        answers = self._answers(features)
-        logits, hidden = (torch.cat([answer[part] for answer in answers], dim=1) for part in (0, 1))
-        return Outputs(logits, hidden, {})
-
-    def _maps(self, images: Float[Tensor, "N 1 S S"], taps: Collection[str]) -> dict[str, Tensor]:
         trunk = self.trunk
-        indices = {tap: trunk.tap_index(tap) for tap in taps}
+        indices = {tap: trunk.tap_index(tap) for tap in (*taps, self.tap)}
         x = (images.expand(-1, 3, -1, -1) - trunk.mean) / trunk.std
         order = sorted(set(indices.values()))
         found = trunk.body.forward_intermediates(x, indices=order, intermediates_only=True, stop_early=True)
-        return {tap: found[order.index(index)] for tap, index in indices.items()}
+        maps = {tap: found[order.index(index)] for tap, index in indices.items()}
+        answers = self._answers(maps[self.tap])
+        logits, hidden = (torch.cat([answer[part] for answer in answers], dim=1) for part in (0, 1))
+        return Outputs(logits, hidden, {tap: maps[tap] for tap in taps})
 
     def _answers(self, features: Float[Tensor, "N C h w"]) -> list[tuple[Tensor, Tensor]]:
         said = {number: self.experts[_key(0, number)](features) for number in self._present(0)}

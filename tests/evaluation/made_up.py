@@ -55,7 +55,7 @@ def made_up_facts(parts: Sequence[Predictions], **columns: Sequence[str]) -> Ima
     return ImageFacts(table)
 
 
-def made_up_collected(parts: Sequence[Predictions], cells: int = 7, neighbours: int = 5) -> dict[str, Collected]:
+def made_up_collected(parts: Sequence[Predictions], cells: int = 8, neighbours: int = 5) -> dict[str, Collected]:
     """Maps of chance, and neighbours of the next stage but one, by network.
 
     Args:

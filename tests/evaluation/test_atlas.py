@@ -23,6 +23,7 @@ from fibrokd.evaluation.atlas.doubt import doubts, ranked
 from fibrokd.evaluation.atlas.image_arrays import ImageArrays, read_image_arrays, write_image_arrays
 from fibrokd.evaluation.atlas.maps import AGAINST, FOR, layer_uri, strongest, versus
 from fibrokd.evaluation.atlas.neighbours import nearest
+from fibrokd.evaluation.atlas.occlusion import occlusion, squares, without_texture
 from fibrokd.evaluation.severity import severity
 from tests.evaluation.made_up import made_up_predictions
 
@@ -110,6 +111,49 @@ def test_neighbours_do_not_depend_on_where_the_embedding_is_turned_moved_or_stre
 def test_an_embedding_without_length_is_like_nothing():
     found = nearest(np.zeros((1, 2)), np.array([[1.0, 0.0], [-1.0, 0.0]]), ["a", "b"], 2)
     assert found.likeness.tolist() == [[0, 0]]
+
+
+# --------------------------------------------------------------------------- occlusion
+def fan(side=64):
+    picture = RANDOM.integers(1, 256, (side, side), dtype=np.uint8)
+    picture[np.tri(side, dtype=bool)] = 0
+    return picture
+
+
+def test_evidence_of_a_network_that_adds_up_pixels_is_what_each_square_adds():
+    picture, weights = fan(), RANDOM.normal(size=(3, 64, 64))
+    found = occlusion(lambda shown: np.einsum("nij,kij->nk", shown.astype(float), weights), picture)
+    added = weights * (picture.astype(float) - without_texture(picture, 8))
+    np.testing.assert_allclose(found, added.reshape(3, 8, 8, 8, 8).sum((2, 4)), atol=1e-8)
+
+
+def test_only_the_square_that_a_network_looks_at_has_evidence_and_none_lies_outside_the_fan():
+    picture, asked = fan(), []
+
+    def answer(shown):
+        asked.append(len(shown))
+        return np.stack([shown[:, 8:16, 40:48].std((1, 2)), shown[:, 60:, :8].std((1, 2))], axis=1)
+
+    found = occlusion(answer, picture)
+    expected = np.zeros((8, 8), dtype=bool)
+    expected[1, 5] = True
+    np.testing.assert_array_equal(found[0] > 0, expected)
+    assert not found[1].any(), "nothing is there to blur"
+    assert asked == [1 + 36], "one pass, and only of squares that the fan touches"
+
+
+@pytest.mark.parametrize("side", [5, 32, 100, 224])
+def test_every_pixel_lies_in_exactly_one_square(side):
+    covered = np.zeros((side, side), dtype=int)
+    for place in squares(side, 8):
+        covered[place] += 1
+    assert len(squares(side, 8)) == 64
+    assert (covered == 1).all()
+
+
+def test_a_picture_without_texture_has_no_evidence():
+    flat = np.full((32, 32), 90, dtype=np.uint8)
+    assert not occlusion(lambda shown: shown.reshape(len(shown), -1)[:, :2].astype(float), flat).any()
 
 
 # --------------------------------------------------------------------------- layers
@@ -223,10 +267,9 @@ def test_what_was_not_collected_is_left_out(folder):
     assert read_table(path / "none.csv").empty
 
 
-@pytest.mark.parametrize("name", ["embeddings", "evidence"])
-def test_what_was_collected_for_other_answers_is_refused(folder, name):
+def test_embeddings_of_other_answers_are_refused(folder):
     path, part, learned = folder
-    file = path / f"{name}_student_kd.npz"
+    file = path / embeddings_file("student_kd")
     arrays = read_image_arrays(file)
     write_image_arrays(file, ImageArrays(arrays.image_ids[:-1], arrays.values[:-1]))
     with pytest.raises(ArtifactError, match=r"hold all 30 images, found 1 missing (?s:.*)for other answers"):

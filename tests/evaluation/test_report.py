@@ -616,7 +616,9 @@ def test_pictures_are_asked_for_only_where_they_are_shown_and_may_be_missing() -
 
 def test_what_the_network_saw_and_whom_it_took_it_for_are_told_in_words_and_numbers(html: str) -> None:
     page = _Page(html)
-    assert re.search(r"For F\d rather than F\d: (centre|(upper|middle|lower) (left|centre|right)) \(\d+ %\)\.", page.text)
+    assert re.search(
+        r"For F\d rather than F\d: (centre|(upper|middle|lower) (left|centre|right)) \(\d+ %\)\.", page.text
+    )
     assert html.count('class="layer"') == html.count('class="cells"') == PICTURES_PER_NETWORK * 3
     assert html.count('class="neighbours"') == PICTURES_PER_NETWORK * 3
     assert "Labels worth checking: network and nearest training patients both put these images at least 1" in page.text
@@ -626,6 +628,7 @@ def test_what_the_network_saw_and_whom_it_took_it_for_are_told_in_words_and_numb
 
 def test_without_maps_and_neighbours_nothing_is_said_of_them() -> None:
     html = render_report(_inputs(collected={}))
+    assert "How steady the answers are" not in html, "nor of pictures that nobody disturbed"
     for words in ("Show the layers", "Layer in numbers", "most alike", "Labels worth checking"):
         assert words not in _Page(html).text, words
 

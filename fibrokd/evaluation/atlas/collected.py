@@ -20,6 +20,9 @@ from fibrokd.evaluation.atlas.neighbours import nearest
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import write_text
 
+PICTURES_PER_NETWORK = 12
+"""Errors that have a map, worst first, one per cluster."""
+
 COLUMNS = ("network", "image_id", "rank", "neighbour", "stage", "likeness")
 
 
@@ -58,7 +61,7 @@ class Collected:
     """What is known of one network's answers beside their probabilities.
 
     Args:
-        evidence: Logits less those without each cell, [K, h, w] by image; ``None`` where it was not collected.
+        evidence: How far logits fall without each square, [K, h, w], of the worst errors; ``None``: not collected.
         neighbours: Image id → nearest training patients, nearest first; empty where they are not known.
     """
 
@@ -111,8 +114,6 @@ def write_neighbours(path: Path, found: Mapping[str, Collected], scale: Sequence
 def _of_network(folder: Path, part: Predictions, learned: Learned, count: int) -> Collected:
     maps, vectors = folder / evidence_file(part.network), folder / embeddings_file(part.network)
     evidence = read_image_arrays(maps) if maps.exists() else None
-    if evidence is not None:
-        _rows(maps, evidence, part.image_ids)  # all of them, or the file is of other answers
     neighbours = _neighbours(vectors, part, learned, count) if count and vectors.exists() else {}
     return Collected(evidence, neighbours)
 

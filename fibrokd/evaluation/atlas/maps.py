@@ -1,6 +1,6 @@
 """Maps of evidence as layers over a picture, and in words.
 
-Shape letters: K stages, h w cells of the map.
+Shape letters: K stages, h w squares of the map.
 """
 
 from __future__ import annotations

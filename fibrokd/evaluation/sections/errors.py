@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fibrokd.evaluation.atlas.collected import Collected, Neighbour
+from fibrokd.evaluation.atlas.collected import PICTURES_PER_NETWORK, Collected, Neighbour
 from fibrokd.evaluation.atlas.doubt import doubts, ranked
 from fibrokd.evaluation.atlas.maps import layer_uri, strongest, versus
 from fibrokd.evaluation.figures import picture_uri
@@ -20,7 +20,6 @@ from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.severity import worst_rows
 
-PICTURES_PER_NETWORK = 12
 PICTURES_PER_REPORT = 48  # 48 noisy pictures of 192 px are about 2 MB
 NEIGHBOURS_SHOWN = 3
 NEIGHBOUR_SIDE = 56
@@ -83,9 +82,10 @@ def _picture(inputs: ReportInputs, part: Predictions, row: int, known: Collected
 
 def _layer(part: Predictions, row: int, known: Collected) -> dict[str, Any]:
     """Where the picture speaks for the stage it was called, rather than for its own."""
-    if known.evidence is None:
+    place = None if known.evidence is None else known.evidence.rows.get(part.image_ids[row])
+    if known.evidence is None or place is None:
         return {"layer": None, "cells": [], "where": ""}
-    evidence = known.evidence.values[known.evidence.rows[part.image_ids[row]]]
+    evidence = known.evidence.values[place]
     cells = versus(evidence, int(part.predicted[row]), int(part.truth[row]))
     if not cells.any():
         return {"layer": None, "cells": [], "where": ""}

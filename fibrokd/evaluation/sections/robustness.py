@@ -1,0 +1,60 @@
+"""How far answers move where the picture was taken otherwise and the patient is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fibrokd.evaluation.page_table import Column, PageTable, Row
+from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.wording import Footnotes, bounded, cell, unsteady
+
+_TITLES = {
+    "recorded": "The stored picture, disturbed",
+    "rendered": "The same simulated patient, examined otherwise",
+}
+
+
+def robustness(inputs: ReportInputs) -> dict[str, Any] | None:
+    """Return one table per kind of disturbance; ``None`` where no picture was disturbed."""
+    if inputs.robustness is None:
+        return None
+    limit, networks = inputs.robustness["limit"], inputs.robustness["networks"]
+    entries = [entry for found in networks.values() for entry in found.values()]
+    present = [kind for kind in _TITLES if any(entry["kind"] == kind for entry in entries)]
+    return {
+        "limit": f"{limit:g}",
+        "tables": [_table(inputs, networks, kind) for kind in present],
+        "rendered": "rendered" in present,
+        "findings": unsteady(inputs),
+        "most": [_most(inputs, name, found) for name, found in networks.items()],
+    }
+
+
+def _table(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]], kind: str) -> PageTable:
+    footnotes = Footnotes()
+    keys = list(
+        dict.fromkeys(key for found in networks.values() for key, entry in found.items() if entry["kind"] == kind)
+    )
+    rows = []
+    for key in keys:
+        known = [found[key] for found in networks.values()]
+        cells = [
+            shown
+            for entry in known
+            for shown in (cell(entry["moved"], footnotes), cell(entry["changed"], footnotes, unit_scale=True))
+        ]
+        words = known[0]["words"]
+        rows.append(Row(words[:1].upper() + words[1:], cells, aside=f"{known[0]['images']} images"))
+    columns = [Column("Picture")]
+    for name in networks:
+        title = inputs.title_of(name)
+        columns += [Column(f"{title}: moved by (stages)"), Column(f"{title}: share called another stage")]
+    level = f"{100 * inputs.document['level']:g} %"
+    caption = f"{_TITLES[kind]}: mean size of the shift of the expected stage, with {level} intervals"
+    return PageTable(_TITLES[kind], caption, columns, rows, notes=footnotes.listed)
+
+
+def _most(inputs: ReportInputs, name: str, found: Mapping[str, Any]) -> str:
+    worst = max(found.values(), key=lambda entry: entry["moved"]["value"])
+    return f"{inputs.title_of(name)}: {worst['words']}, {bounded(worst['moved'])}"

@@ -1,0 +1,135 @@
+"""Disturbed pictures: what is done to them, how far answers move by hand and by law, and what the report says."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fibrokd.evaluation.intervals import BootstrapConfig
+from fibrokd.evaluation.report import render_report
+from fibrokd.evaluation.robustness.disturbances import DISTURBANCES, RENDERED, is_rendered, words_of
+from fibrokd.evaluation.robustness.document import robustness_document
+from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.test_report import _inputs, _Page
+
+FEW = BootstrapConfig(resamples=200)
+
+
+def picture(side=64):
+    pixels = np.random.default_rng(0).integers(1, 256, (side, side), dtype=np.uint8)
+    pixels[np.tri(side, dtype=bool)] = 0
+    return pixels
+
+
+@pytest.mark.parametrize("item", DISTURBANCES, ids=lambda item: item.key)
+def test_a_disturbance_changes_a_picture_always_alike_and_leaves_the_one_given_alone(item):
+    pixels = picture()
+    before = pixels.copy()
+    changed = item.apply(pixels)
+    np.testing.assert_array_equal(pixels, before)
+    assert changed.shape == pixels.shape
+    assert changed.dtype == np.uint8
+    assert (changed != pixels).any()
+    np.testing.assert_array_equal(changed, item.apply(pixels))
+
+
+def test_what_is_outside_the_fan_stays_black_where_nothing_moves():
+    pixels = picture()
+    for item in DISTURBANCES:
+        if item.key not in ("deeper", "shallower", "shift_down", "shift_right", "mirrored"):
+            assert not item.apply(pixels)[pixels == 0].any(), item.key
+
+
+def test_deeper_shows_more_about_the_probe_and_shallower_less():
+    applied = {item.key: item.apply for item in DISTURBANCES}
+    dot = np.zeros((101, 101), dtype=np.uint8)
+    dot[53:56, 49:52] = 255  # 54 rows below the probe, in its middle
+    for key, row in (("deeper", 54 / 1.08), ("shallower", 54 * 1.08)):
+        rows, columns = np.nonzero(applied[key](dot) > 128)
+        assert rows.mean() == pytest.approx(row, abs=0.6)
+        assert columns.mean() == pytest.approx(50, abs=0.6)
+
+
+def test_every_disturbance_has_one_key_and_words():
+    keys = [item.key for item in DISTURBANCES] + list(RENDERED)
+    assert len(set(keys)) == len(keys)
+    assert all(words_of(key) for key in keys)
+    assert words_of("scanner_handix") == "same patients on scanner handix"
+    assert [is_rendered(key) for key in ("gain_lower", "scanner_handix", "rendered_gain")] == [False, True, True]
+
+
+# --------------------------------------------------------------------------- figures
+def disturbed(part, key, shift=0.0, rows=None):
+    """Move a share of every stage's probability one stage up."""
+    p = part.probabilities.copy()
+    for stage in reversed(range(4)):
+        moved = shift * p[:, stage]
+        p[:, stage] -= moved
+        p[:, stage + 1] += moved
+    found = replace(part, split=key, probabilities=p)
+    return found if rows is None else found.rows(np.arange(rows))
+
+
+def test_answers_that_stay_have_not_moved():
+    part = made_up_predictions("teacher", patients=20)
+    found = robustness_document([part], [disturbed(part, "gain_lower")], FEW)["networks"]["teacher"]["gain_lower"]
+    assert found["words"] == "gain 6 dB lower"
+    assert found["kind"] == "recorded"
+    assert [found[name]["value"] for name in ("shift", "moved", "changed", "balanced_accuracy")] == [0, 0, 0, 0]
+    assert found["changed"]["high"] > 0.1, "that none of 20 patients changed is no proof that none would"
+
+
+def test_figures_are_what_they_are_by_hand_on_the_images_that_were_disturbed():
+    part = made_up_predictions("teacher", patients=30, skill=1.0)
+    after = disturbed(part, "haze", 0.5, rows=60)
+    found = robustness_document([part], [after], FEW)["networks"]["teacher"]["haze"]
+    shift = (after.probabilities - part.probabilities[:60]) @ np.arange(5)
+    assert found["images"] == 60
+    assert found["shift"]["clusters"] == 20
+    assert found["shift"]["value"] == found["moved"]["value"] == pytest.approx(shift.mean(), abs=1e-6)
+    assert found["shift"]["low"] < shift.mean() < found["shift"]["high"]
+    assert found["changed"]["value"] == pytest.approx((after.predicted != part.predicted[:60]).mean())
+    recalls = [
+        np.mean([(answers.predicted[:60] == k)[part.truth[:60] == k].mean() for k in range(5)])
+        for answers in (after, part)
+    ]
+    assert found["balanced_accuracy"]["value"] == pytest.approx(recalls[0] - recalls[1], abs=1e-6)
+
+
+def test_shifts_that_cancel_have_moved_all_the_same():
+    part = made_up_predictions("teacher", patients=20, frames=2)
+    up, down = disturbed(part, "haze", 0.2).probabilities, part.probabilities
+    swapped = replace(part, split="haze", probabilities=np.where(np.arange(40)[:, None] % 2 == 0, up, down))
+    mirrored = robustness_document([replace(swapped, split="test")], [replace(part, split="haze")], FEW)
+    entry = mirrored["networks"]["teacher"]["haze"]
+    assert entry["shift"]["value"] == pytest.approx(-entry["moved"]["value"])
+
+
+def test_patients_rendered_otherwise_are_compared_with_their_unchanged_rendering():
+    part = made_up_predictions("teacher", patients=20)
+    lossy = disturbed(part, "rendered", 0.3)
+    found = robustness_document([part], [lossy, replace(lossy, split="rendered_gain")], FEW)["networks"]["teacher"]
+    assert found["rendered"]["moved"]["value"] > 0.1
+    assert found["rendered_gain"]["moved"]["value"] == 0
+    assert found["rendered_gain"]["kind"] == "rendered"
+
+
+# --------------------------------------------------------------------------- report
+def test_a_network_that_moves_is_said_to_on_the_first_screen_and_where_it_is_shown():
+    part = made_up_predictions("teacher", patients=20)
+    moved = [disturbed(part, "haze", 0.9), disturbed(part, "rendered"), disturbed(part, "scanner_handix", 0.1)]
+    page = _Page(render_report(_inputs(robustness=robustness_document([part], moved, FEW))))
+    line = "Teacher, haze of 40 grey levels near the probe: moved by 0."
+    assert page.text.count(line) == 2
+    assert "Moved by more than 0.5 stages" in page.text
+    assert "Same patients on scanner handix" in page.text
+    assert "Simulated patients were also examined again" in page.text
+
+
+def test_a_network_that_stays_is_not_praised():
+    part = made_up_predictions("teacher", patients=20)
+    html = render_report(_inputs(robustness=robustness_document([part], [disturbed(part, "haze", 0.1)], FEW)))
+    text = _Page(html).text
+    assert "Nothing that was tried moves a network by more than 0.5 stages on average." in text
+    assert "says nothing about whether it was right" in text
+    assert "Simulated patients were also" not in text
