@@ -1,4 +1,4 @@
-"""metrics.json: every metric with its interval by network and split, end points, calibration, and paired comparisons.
+"""metrics.json: every metric with its interval by network and split, end points, calibration, and pairs of networks.
 
 The shape is published in metrics.schema.json beside this file. The document depends on the predictions, the costs and
 the bootstrap configuration only; wall times and hosts have no place in it.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.agreement.document import agreements
 from fibrokd.evaluation.calibration.document import calibration
 from fibrokd.evaluation.comparisons.document import comparisons
 from fibrokd.evaluation.conformal.document import coverage
@@ -30,7 +31,7 @@ from fibrokd.evaluation.stage_figures import stage_figures
 from fibrokd.evaluation.subgroups.document import subgroups
 from fibrokd.evaluation.units.document import units
 
-FORMAT = 3
+FORMAT = 4
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
@@ -91,6 +92,7 @@ def metrics_document(
         },
         "networks": networks,
         "comparisons": comparisons(samples),
+        "agreement": agreements(samples),
         "stamp": dict(stamp or {}),
     }
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.sections.agreement import agreement
 from fibrokd.evaluation.sections.calibration import calibration
 from fibrokd.evaluation.sections.confusion import confusion
 from fibrokd.evaluation.sections.controls import controls
@@ -56,6 +57,7 @@ SECTIONS = (
     Section("overview", "Result at a glance", overview),
     Section("controls", "Could a lookup table do this?", controls),
     Section("differences", "Differences between networks", differences),
+    Section("agreement", "Agreement between networks", agreement),
     Section("external", "Away from home", external),
     Section("rounds", "Round by round", rounds),
     Section("confusion", "Who is confused with whom", confusion),

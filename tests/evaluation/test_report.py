@@ -20,7 +20,7 @@ from fibrokd.evaluation.external import external_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
-from fibrokd.evaluation.rounds import rounds_document
+from fibrokd.evaluation.rounds import APART, rounds_document
 from fibrokd.evaluation.sections import calibration as calibration_section
 from fibrokd.evaluation.sections import end_points as end_point_section
 from fibrokd.evaluation.sections.errors import severity, worst_rows
@@ -134,6 +134,7 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
             "by": "fold",
             "left_out": {"0": 3},
             "networks": rounds_document({"0": _document(scale, stamp, None)}),
+            "agreement": {"teacher": {"note": APART, "pairs": []}},
         },
         "cards": {
             "teacher": {"backbone": "resnet50", "training": {"epochs": 5}},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.sections.agreement import agreement_tables
 from fibrokd.evaluation.wording import Cell, Footnotes, cell, number
 
 SHOWN = "balanced_accuracy"
@@ -24,8 +25,22 @@ def rounds(inputs: ReportInputs) -> dict[str, Any] | None:
         "by": inputs.rounds["by"],
         "count": len(some),
         "left_out": sum(inputs.rounds["left_out"].values()),
-        "tables": [_spread(inputs, networks), _each(inputs, networks, inputs.rounds["by"])],
+        "tables": [
+            _spread(inputs, networks),
+            _each(inputs, networks, inputs.rounds["by"]),
+            *_agreement(inputs, inputs.rounds["agreement"]),
+        ],
+        "apart": any(found["note"] for found in inputs.rounds["agreement"].values()),
     }
+
+
+def _agreement(inputs: ReportInputs, networks: Mapping[str, Any]) -> Iterator[PageTable]:
+    """How far networks of two rounds agree, where rounds share images."""
+    for network, found in networks.items():
+        names = [pair[side] for pair in found["pairs"] for side in ("first", "second")]
+        if names:
+            titles = {name: f"{inputs.title_of(network)}, round {name}" for name in names}
+            yield from agreement_tables(found["pairs"], titles, inputs.document["level"])
 
 
 def _spread(inputs: ReportInputs, networks: Mapping[str, Any]) -> PageTable:
