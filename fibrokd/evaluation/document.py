@@ -83,17 +83,30 @@ def metrics_document(
         "format": FORMAT,
         "scale": list(predictions[0].scale.names),
         "level": config.level,
-        "bootstrap": {
-            "method": "percentile, whole clusters resampled",
-            "clusters": cluster_words(predictions, known_patients),
-            "resamples": config.resamples,
-            "seed": config.seed,
-            "min_clusters": config.min_clusters,
-        },
+        "bootstrap": bootstrap_words(predictions, config, known_patients),
         "networks": networks,
         "comparisons": comparisons(samples),
         "agreement": agreements(samples),
         "stamp": dict(stamp or {}),
+    }
+
+
+def bootstrap_words(
+    predictions: Sequence[Predictions], config: BootstrapConfig, known_patients: int | float | None = None
+) -> dict[str, Any]:
+    """Return how intervals were made, as documents tell it.
+
+    Args:
+        predictions: Answers with their clusters.
+        config: How intervals are made.
+        known_patients: Share of the images whose patient is known; ``None`` if that is not known either.
+    """
+    return {
+        "method": "percentile, whole clusters resampled",
+        "clusters": cluster_words(predictions, known_patients),
+        "resamples": config.resamples,
+        "seed": config.seed,
+        "min_clusters": config.min_clusters,
     }
 
 

@@ -6,7 +6,7 @@ external request, runs no script, holds no date, and names images by their id on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,13 @@ class Section:
         id: Anchor of the section and name of its template.
         title: Its heading.
         function: Inputs of the report → data of the template; ``None`` where there is nothing to show.
+        template: Name of its template, where that is not the id.
     """
 
     id: str
     title: str
     function: Callable[[ReportInputs], dict[str, Any] | None]
+    template: str = ""
 
 
 SECTIONS = (
@@ -78,6 +80,17 @@ SECTIONS = (
 
 def render_report(inputs: ReportInputs) -> str:
     """Return the whole report as one HTML document; equal inputs give equal text."""
+    return render_page(inputs, SECTIONS, "assessment report")
+
+
+def render_page(inputs: ReportInputs, sections: Sequence[Section], kind: str) -> str:
+    """Return sections as one HTML document.
+
+    Args:
+        inputs: What they show.
+        sections: The first has the id ``overview``; the contents follow it.
+        kind: What the document is, in a word or two.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -89,13 +102,14 @@ def render_report(inputs: ReportInputs) -> str:
         {
             "id": section.id,
             "title": section.title,
-            "html": Markup(environment.get_template(f"{section.id}.html").render(data)),  # noqa: S704  # autoescaped by its own template
+            "html": Markup(environment.get_template(f"{section.template or section.id}.html").render(data)),  # noqa: S704  # autoescaped by its own template
         }
-        for section in SECTIONS
+        for section in sections
         if (data := section.function(inputs)) is not None
     ]
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
-    return environment.get_template("report.html").render(title=inputs.title, style=style, sections=fragments)
+    page = environment.get_template("report.html")
+    return page.render(title=inputs.title, kind=kind, style=style, sections=fragments)
 
 
 def write_report(path: Path, inputs: ReportInputs) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.metrics import HEADLINE
 from fibrokd.evaluation.pairing import in_order_of, of_images
 from fibrokd.evaluation.predictions import Predictions
+from fibrokd.evaluation.spread import spread
 from fibrokd.evaluation.totals import cluster_codes
 
 APART = "not estimable: no two rounds share an image"
@@ -70,10 +70,8 @@ def _over(documents: Mapping[str, Mapping[str, Any]], network: str, metric: str,
     other = len({tuple(part["absent_stages"]) for part in parts.values()}) > 1 and metric != "accuracy"
     if other or not values:
         note = "rounds hold other stages: their figures do not compare" if other else "not estimable in any round"
-        return {"mean": None, "deviation": None, "least": None, "most": None, "note": note, "rounds": found}
-    deviation = stdev(values) if len(values) > 1 else None
-    spread = {"mean": mean(values), "deviation": deviation, "least": min(values), "most": max(values)}
-    return {**spread, "note": "", "rounds": found}
+        return {**spread([]), "note": note, "rounds": found}
+    return {**spread(values), "note": "", "rounds": found}
 
 
 def _marked(part: Mapping[str, Any], metric: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.sections.agreement import agreement_tables
-from fibrokd.evaluation.wording import Cell, Footnotes, cell, number
+from fibrokd.evaluation.wording import Footnotes, cell, spread_cell
 
 SHOWN = "balanced_accuracy"
 """Metric that is told round by round."""
@@ -45,17 +45,11 @@ def _agreement(inputs: ReportInputs, networks: Mapping[str, Any]) -> Iterator[Pa
 
 def _spread(inputs: ReportInputs, networks: Mapping[str, Any]) -> PageTable:
     rows = [
-        Row(inputs.title_of(name), [_over(found[metric]) for metric in HEADLINE]) for name, found in networks.items()
+        Row(inputs.title_of(name), [spread_cell(found[metric]) for metric in HEADLINE])
+        for name, found in networks.items()
     ]
     columns = [Column("Network"), *(Column(METRICS[name].title) for name in HEADLINE)]
     return PageTable("Spread over rounds", "Mean over rounds ± standard deviation, and range", columns, rows)
-
-
-def _over(figures: Mapping[str, Any]) -> Cell:
-    if figures["mean"] is None:
-        return Cell("not estimable", "", "")
-    spread = "" if figures["deviation"] is None else f" ± {number(figures['deviation'])}"
-    return Cell(f"{number(figures['mean'])}{spread}", f"{number(figures['least'])} to {number(figures['most'])}", "")
 
 
 def _each(inputs: ReportInputs, networks: Mapping[str, Any], by: str) -> PageTable:
