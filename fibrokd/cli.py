@@ -227,7 +227,9 @@ def compare(
             help="The runs differ in nothing but the seed; needed where no record of their trainings says so.",
         ),
     ] = False,
-    resamples: Annotated[int, typer.Option(help="Resamples of patients.")] = 1000,
+    resamples: Annotated[
+        int | None, typer.Option(help="Resamples of patients.", show_default="1000, or 400 per pair of networks")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
 ) -> None:
     """Put two or more assessed runs side by side, on the images that all of them asked.
@@ -238,8 +240,8 @@ def compare(
     from fibrokd.config import parse_config
     from fibrokd.pipeline import compare as command
 
-    asked = {"split": split, "networks": networks or [], "same_but_seed": same_but_seed}
-    asked["bootstrap"] = {"resamples": resamples, "seed": seed}
+    asked: dict[str, Any] = {"split": split, "networks": networks or [], "same_but_seed": same_but_seed}
+    asked |= {"resamples": resamples, "seed": seed}
     command.run(runs, out, parse_config(asked, command.CompareConfig))
 
 

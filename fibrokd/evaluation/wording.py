@@ -198,8 +198,10 @@ def spread_cell(figures: Mapping[str, Any]) -> Cell:
     """
     if figures["mean"] is None:
         return Cell("not estimable", "", "")
-    around = "" if figures["deviation"] is None else f" ± {number(figures['deviation'])}"
-    return Cell(f"{number(figures['mean'])}{around}", f"{number(figures['least'])} to {number(figures['most'])}", "")
+    if figures["deviation"] is None:
+        return Cell(number(figures["mean"]), "", "")
+    told = f"{number(figures['mean'])} ± {number(figures['deviation'])}"
+    return Cell(told, f"{number(figures['least'])} to {number(figures['most'])}", "")
 
 
 def bounded(interval: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def write_assessed(
 
 
 def _trained(folder: Path, inputs: dict[str, str], seed: int, epochs: int) -> Record:
-    settings = {"train": {"epochs": epochs, "seed": seed}, "views": {"seed": 100 + seed}}
+    settings = {"train": {"epochs": epochs, "seed": seed}, "views": {"seed": 100 + seed}, "name": folder.name}
     run = begin(folder, "teach" if folder.name == "teacher" else "distill", settings, inputs)
     write_json(folder / "card.json", {"seed": seed})
     return run.finish(["card.json"])

@@ -14,8 +14,9 @@ from fibrokd.evaluation.agreement.document import agreements
 from fibrokd.evaluation.agreement.figures import ERRING, FIGURES, OUTCOMES
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.predictions import Predictions
+from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.rounds import agreement_of_rounds
-from fibrokd.evaluation.sections.agreement import in_words
+from fibrokd.evaluation.sections.agreement import agreement, in_words
 from fibrokd.stages import METAVIR
 from tests.evaluation.made_up import made_up_predictions
 
@@ -87,10 +88,11 @@ def test_a_case_counted_on_ten_fingers():
 
 def test_intervals_are_those_of_resampled_patients():
     first, second = (made_up_predictions(name, patients=20, skill=0.7, seed=k) for k, name in enumerate("ab"))
-    (found,) = between(first, second)
-    random = np.random.default_rng(QUICK.seed)
+    config = BootstrapConfig(resamples=100, seed=4)
+    (found,) = between(first, second, config=config)
+    random = np.random.default_rng(config.seed)
     drawn = []
-    for _ in range(QUICK.resamples):
+    for _ in range(config.resamples):
         chosen = random.integers(20, size=20)
         rows = np.concatenate([np.arange(3) + 3 * patient for patient in chosen])
         ids = tuple(f"x{k}" for k in range(len(rows)))
@@ -160,6 +162,22 @@ def test_the_sentence_says_whether_a_second_network_is_a_second_opinion():
     (flawless,) = between(stated(truth, truth, "a"), apart[1])
     assert flawless["error_overlap"]["note"] == "not estimable: one of the two made no error"
     assert "One of the two made no error here" in in_words(flawless, TITLES)
+
+
+def report_on(*parts):
+    document = {"networks": {part.network: {"test": {}} for part in parts}, "agreement": between(*parts), "level": 0.95}
+    return ReportInputs("", document, parts, lambda _: None, titles=TITLES)
+
+
+def test_the_report_has_two_tables_of_all_pairs_and_sentences_where_there_are_few():
+    few = agreement(report_on(*(made_up_predictions(name, seed=k) for k, name in enumerate("ab"))))
+    assert [[row.head for row in table.rows] for table in few["tables"]] == [["First and Second"]] * 2
+    assert [len(table.columns) - 1 for table in few["tables"]] == [4, 6]
+    assert len(few["words"]) == 1
+    many = agreement(report_on(*(made_up_predictions(name, patients=12, seed=k) for k, name in enumerate("abcde"))))
+    assert [len(table.rows) for table in many["tables"]] == [10, 10]
+    assert many["words"] == []
+    assert agreement(report_on(made_up_predictions("a"))) is None
 
 
 def test_what_cannot_be_estimated_says_why():

@@ -6,7 +6,7 @@ metrics.json, over the images that all runs asked. Wall times, hosts and paths h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,8 @@ def compare_document(
         for run in runs
         for network in run.parts
     }
-    agreement = agreements(list(samples.values()))
+    of_name = {run.network_name(network): network for run in runs for network in run.parts}
+    agreement = _same_name_first(agreements(list(samples.values())), of_name)
     return {
         "format": FORMAT,
         "split": split,
@@ -57,11 +58,16 @@ def compare_document(
         "bootstrap": metrics.bootstrap_words(shared.parts, config, shared.known_patients),
         "runs": {run.name: _run(run, shared) for run in runs},
         "networks": networks,
-        "comparisons": comparisons(list(samples.values())),
+        "comparisons": _same_name_first(comparisons(list(samples.values())), of_name),
         "agreement": agreement,
         "repetitions": repetitions(runs, networks, agreement, split, same_but_seed),
         "settings": differing(runs),
     }
+
+
+def _same_name_first(entries: list[dict[str, Any]], of_name: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One network in two runs is what runs are compared for; pairs of other networks follow."""
+    return sorted(entries, key=lambda entry: of_name[entry["first"]] != of_name[entry["second"]])
 
 
 def _run(run: Run, shared: Shared) -> dict[str, Any]:

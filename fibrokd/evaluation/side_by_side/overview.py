@@ -11,6 +11,7 @@ from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.sections.differences import differences
+from fibrokd.evaluation.side_by_side.trainings import PREPARED
 from fibrokd.evaluation.wording import Footnotes, cell, grouping_words, listing, not_to_conclude, verdict_words
 
 GRAVEST = ("unfit", "", "caution", "fit")
@@ -82,15 +83,22 @@ def _alarms(inputs: ReportInputs) -> Iterator[str]:
     ]
     if differing:
         yield f"The runs stand on data that differ in {listing(differing)}: their figures do not mean the same."
-    for name, run in runs.items():
-        if run["left_out"]:
-            yield (
-                f"{run['left_out']:,} of the {run['images']:,} {inputs.split} images of {name} are left out, because "
-                "not every run asked them. Its figures here differ from those of its report."
-            )
+    if len({run["inputs"].get(PREPARED) for run in runs.values()}) > 1:
+        yield (
+            "The runs were prepared differently, so their networks may have learned from other images: a difference is "
+            "one of data and of networks together."
+        )
+    left_out = [
+        f"{run['left_out']:,} of the {run['images']:,} of {name}" for name, run in runs.items() if run["left_out"]
+    ]
+    if left_out:
+        yield (
+            f"Some {inputs.split} images are left out, because not every run asked them: {listing(left_out)}. Figures "
+            "of these runs differ here from those of their reports."
+        )
     yield from _same(runs, inputs)
     if inputs.split in (FIXED_ON, CALIBRATED_ON):
-        yield f"Choices, such as the epoch, were made on {inputs.split} images: networks look better there than they are."
+        yield f"Choices, such as the epoch, were made on {inputs.split} images: networks look too good on them."
     if not inputs.document["repetitions"]:
         yield (
             "Every network was trained once, as far as is known. Trained anew it would give other figures; intervals "
