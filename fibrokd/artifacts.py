@@ -257,12 +257,7 @@ def _difference(found: Record, wanted: Record) -> str:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every value of nested mappings with its path, such as ``train.epochs``.
-
-    Args:
-        node: A configuration as JSON data.
-        prefix: Path of the node itself.
-    """
+    """Yield every value of nested mappings with its path, such as ``train.epochs``; ``prefix`` comes before each."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))

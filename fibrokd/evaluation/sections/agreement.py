@@ -8,7 +8,7 @@ from typing import Any
 from fibrokd.evaluation.agreement.figures import ERRING, FIGURES, SAYING, Figure
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, cell, number, percent
+from fibrokd.evaluation.wording import Footnotes, cell, percent
 
 SPELLED_OUT = 6
 """Pairs that are told in sentences; of more, tables are read."""
@@ -82,10 +82,10 @@ def in_words(entry: Mapping[str, Any], titles: Mapping[str, str]) -> str:
 
 
 def _overlap_words(overlap: Mapping[str, Any]) -> str:
-    times = f"{number(overlap['value'])} times as often as if their errors had nothing to do with each other"
+    times = f"{overlap['value']:.2f} times as often as if their errors had nothing to do with each other"
     if overlap["low"] is None:
         return f"They are wrong together {times}; there is no interval, so this may be chance."
-    bounds = f"{number(overlap['low'])} to {number(overlap['high'])}"
+    bounds = f"{overlap['low']:.2f} to {overlap['high']:.2f}"
     if overlap["low"] > 1:
         return f"They are wrong together {times} ({bounds}): the second is no independent second opinion."
     if overlap["high"] < 1:
