@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,13 +92,7 @@ def render_page(inputs: ReportInputs, sections: Sequence[Section], kind: str) ->
         sections: The first has the id ``overview``; the contents follow it.
         kind: What the document is, in a word or two.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     fragments = [
         {
             "id": section.id,
@@ -110,6 +105,18 @@ def render_page(inputs: ReportInputs, sections: Sequence[Section], kind: str) ->
     style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
     page = environment.get_template("report.html")
     return page.render(title=inputs.title, kind=kind, style=style, sections=fragments)
+
+
+@cache
+def _environment() -> Environment:
+    """Compiled templates are kept: they cost more than what is rendered of them."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def write_report(path: Path, inputs: ReportInputs) -> None:

@@ -244,6 +244,9 @@ def test_networks_and_splits_that_a_run_does_not_have_are_refused(seeds: tuple[P
     assert [list(run.parts) for run in read(*seeds, networks=("student_kd",))] == [["student_kd"]] * 2
     with pytest.raises(InputError, match=r"answers of nobody on test in .*, found teacher on test, student_kd on test"):
         read(*seeds, networks=("nobody",))
+    with pytest.raises(InputError, match="found student_kf in none of them") as error:
+        read(*seeds, networks=("student_kd", "student_kf"))
+    assert error.value.todo == "Choose among teacher, student_kd."
     with pytest.raises(InputError, match="answers of networks on val"):
         read(*seeds, split="val")
 

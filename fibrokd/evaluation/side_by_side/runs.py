@@ -68,7 +68,8 @@ def read_runs(folders: Sequence[Path], split: str, networks: Sequence[str] = ())
         networks: Networks that are read; all of them where none is named.
 
     Raises:
-        InputError: There are fewer than two, one comes twice, or one has no answers of these networks on the split.
+        InputError: There are fewer than two, one comes twice, one has no answers of these networks on the split, or no
+            run has a network that is named.
         ArtifactError: A folder is no finished, unaltered run.
         TableError: predictions.csv or images.csv cannot be used.
     """
@@ -82,7 +83,14 @@ def read_runs(folders: Sequence[Path], split: str, networks: Sequence[str] = ())
             "Name several; networks of one run are compared in its own report.html.",
         )
     names = run_names(assessed)
-    return [_read(folder, name, split, networks) for folder, name in zip(assessed, names, strict=True)]
+    runs = [_read(folder, name, split, networks) for folder, name in zip(assessed, names, strict=True)]
+    unknown = [network for network in networks if not any(network in run.parts for run in runs)]
+    if unknown:
+        found = ", ".join(dict.fromkeys(network for run in runs for network in run.metrics["networks"]))
+        raise InputError(
+            f"Expected networks of the runs, found {', '.join(unknown)} in none of them.", f"Choose among {found}."
+        )
+    return runs
 
 
 def _assessed(folder: Path) -> Path:
