@@ -211,7 +211,7 @@ def compare(
         list[Path],
         typer.Argument(
             help="Two or more folders that `assess`, `crossval` or `external` wrote, or the OUT of `fibrokd run`.",
-            metavar="RUN RUN...",
+            metavar="RUN",
             show_default=False,
         ),
     ],
