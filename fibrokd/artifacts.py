@@ -251,15 +251,16 @@ def _difference(found: Record, wanted: Record) -> str:
     changed = [
         f"input {k}" for k in sorted({*found.inputs, *wanted.inputs}) if found.inputs.get(k) != wanted.inputs.get(k)
     ]
-    old, new = dict(_leaves(found.config)), dict(_leaves(wanted.config))
+    old, new = dict(leaves(found.config)), dict(leaves(wanted.config))
     changed += [f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     return "changed: " + ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
 
 
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested mappings with its path, such as ``train.epochs``; ``prefix`` comes before each."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, node
 

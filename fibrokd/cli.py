@@ -206,6 +206,46 @@ def external(
 
 
 @cli.command()
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Two or more folders that `assess`, `crossval` or `external` wrote, or the OUT of `fibrokd run`.",
+            metavar="RUN",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write, new.", show_default=False)],
+    split: Annotated[str, typer.Option(help="Split whose answers are compared.")] = "test",
+    networks: Annotated[
+        list[str] | None, typer.Option(help="Compare networks of this name only. Repeatable.", show_default="all")
+    ] = None,
+    same_but_seed: Annotated[
+        bool,
+        typer.Option(
+            "--same-but-seed",
+            help="The runs differ in nothing but the seed; needed where no record of their trainings says so.",
+        ),
+    ] = False,
+    resamples: Annotated[
+        int | None, typer.Option(help="Resamples of patients.", show_default="1000, or 400 per pair of networks")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+) -> None:
+    """Put two or more assessed runs side by side, on the images that all of them asked.
+
+    Every network with its intervals, every pair with paired difference and agreement, and in what the runs differ:
+    compare.html, compare.json, and compare.csv for programs.
+    """
+    from fibrokd.config import parse_config
+    from fibrokd.pipeline import compare as command
+
+    asked: dict[str, Any] = {"split": split, "networks": networks or [], "same_but_seed": same_but_seed}
+    asked |= {"resamples": resamples, "seed": seed}
+    command.run(runs, out, parse_config(asked, command.CompareConfig))
+
+
+@cli.command()
 def study(
     config: Annotated[Path, typer.Argument(help="YAML file, such as configs/study/smoke.yaml.", show_default=False)],
     out: Annotated[Path, typer.Argument(help="Folder of the study: new, or one to go on with.", show_default=False)],

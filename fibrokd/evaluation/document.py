@@ -1,4 +1,4 @@
-"""metrics.json: every metric with its interval by network and split, end points, calibration, and paired comparisons.
+"""metrics.json: every metric with its interval by network and split, end points, calibration, and pairs of networks.
 
 The shape is published in metrics.schema.json beside this file. The document depends on the predictions, the costs and
 the bootstrap configuration only; wall times and hosts have no place in it.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.agreement.document import agreements
 from fibrokd.evaluation.calibration.document import calibration
 from fibrokd.evaluation.comparisons.document import comparisons
 from fibrokd.evaluation.conformal.document import coverage
@@ -30,7 +31,7 @@ from fibrokd.evaluation.stage_figures import stage_figures
 from fibrokd.evaluation.subgroups.document import subgroups
 from fibrokd.evaluation.units.document import units
 
-FORMAT = 3
+FORMAT = 4
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
@@ -82,16 +83,30 @@ def metrics_document(
         "format": FORMAT,
         "scale": list(predictions[0].scale.names),
         "level": config.level,
-        "bootstrap": {
-            "method": "percentile, whole clusters resampled",
-            "clusters": cluster_words(predictions, known_patients),
-            "resamples": config.resamples,
-            "seed": config.seed,
-            "min_clusters": config.min_clusters,
-        },
+        "bootstrap": bootstrap_words(predictions, config, known_patients),
         "networks": networks,
         "comparisons": comparisons(samples),
+        "agreement": agreements(samples),
         "stamp": dict(stamp or {}),
+    }
+
+
+def bootstrap_words(
+    predictions: Sequence[Predictions], config: BootstrapConfig, known_patients: int | float | None = None
+) -> dict[str, Any]:
+    """Return how intervals were made, as documents tell it.
+
+    Args:
+        predictions: Answers with their clusters.
+        config: How intervals are made.
+        known_patients: Share of the images whose patient is known; ``None`` if that is not known either.
+    """
+    return {
+        "method": "percentile, whole clusters resampled",
+        "clusters": cluster_words(predictions, known_patients),
+        "resamples": config.resamples,
+        "seed": config.seed,
+        "min_clusters": config.min_clusters,
     }
 
 

@@ -6,8 +6,9 @@ external request, runs no script, holds no date, and names images by their id on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.sections.agreement import agreement
 from fibrokd.evaluation.sections.calibration import calibration
 from fibrokd.evaluation.sections.confusion import confusion
 from fibrokd.evaluation.sections.controls import controls
@@ -46,17 +48,20 @@ class Section:
         id: Anchor of the section and name of its template.
         title: Its heading.
         function: Inputs of the report → data of the template; ``None`` where there is nothing to show.
+        template: Name of its template, where that is not the id.
     """
 
     id: str
     title: str
     function: Callable[[ReportInputs], dict[str, Any] | None]
+    template: str = ""
 
 
 SECTIONS = (
     Section("overview", "Result at a glance", overview),
     Section("controls", "Could a lookup table do this?", controls),
     Section("differences", "Differences between networks", differences),
+    Section("agreement", "Agreement between networks", agreement),
     Section("external", "Away from home", external),
     Section("rounds", "Round by round", rounds),
     Section("confusion", "Who is confused with whom", confusion),
@@ -78,24 +83,42 @@ SECTIONS = (
 
 def render_report(inputs: ReportInputs) -> str:
     """Return the whole report as one HTML document; equal inputs give equal text."""
-    environment = Environment(
+    return render_page(inputs, SECTIONS, "assessment report")
+
+
+def render_page(inputs: ReportInputs, sections: Sequence[Section], kind: str) -> str:
+    """Return sections as one HTML document.
+
+    Args:
+        inputs: What they show.
+        sections: The first has the id ``overview``; the contents follow it.
+        kind: What the document is, in a word or two.
+    """
+    environment = _environment()
+    fragments = [
+        {
+            "id": section.id,
+            "title": section.title,
+            "html": Markup(environment.get_template(f"{section.template or section.id}.html").render(data)),  # noqa: S704  # autoescaped by its own template
+        }
+        for section in sections
+        if (data := section.function(inputs)) is not None
+    ]
+    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
+    page = environment.get_template("report.html")
+    return page.render(title=inputs.title, kind=kind, style=style, sections=fragments)
+
+
+@cache
+def _environment() -> Environment:
+    """Compiled templates are kept: they cost more than what is rendered of them."""
+    return Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    fragments = [
-        {
-            "id": section.id,
-            "title": section.title,
-            "html": Markup(environment.get_template(f"{section.id}.html").render(data)),  # noqa: S704  # autoescaped by its own template
-        }
-        for section in SECTIONS
-        if (data := section.function(inputs)) is not None
-    ]
-    style = Markup((TEMPLATES / "report.css").read_text(encoding="utf-8"))  # noqa: S704  # a file of this package
-    return environment.get_template("report.html").render(title=inputs.title, style=style, sections=fragments)
 
 
 def write_report(path: Path, inputs: ReportInputs) -> None:

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import mean, stdev
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from fibrokd.errors import TableError
+from fibrokd.evaluation.agreement.document import agreement
+from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.metrics import HEADLINE
+from fibrokd.evaluation.pairing import in_order_of, of_images
 from fibrokd.evaluation.predictions import Predictions
+from fibrokd.evaluation.spread import spread
+from fibrokd.evaluation.totals import cluster_codes
+
+APART = "not estimable: no two rounds share an image"
 
 
 def pooled(parts: Sequence[Predictions]) -> Predictions:
@@ -63,10 +70,8 @@ def _over(documents: Mapping[str, Mapping[str, Any]], network: str, metric: str,
     other = len({tuple(part["absent_stages"]) for part in parts.values()}) > 1 and metric != "accuracy"
     if other or not values:
         note = "rounds hold other stages: their figures do not compare" if other else "not estimable in any round"
-        return {"mean": None, "deviation": None, "least": None, "most": None, "note": note, "rounds": found}
-    deviation = stdev(values) if len(values) > 1 else None
-    spread = {"mean": mean(values), "deviation": deviation, "least": min(values), "most": max(values)}
-    return {**spread, "note": "", "rounds": found}
+        return {**spread([]), "note": note, "rounds": found}
+    return {**spread(values), "note": "", "rounds": found}
 
 
 def _marked(part: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -76,3 +81,42 @@ def _marked(part: Mapping[str, Any], metric: str) -> dict[str, Any]:
         lacking = f"without {', '.join(part['absent_stages'])}"
         figure["note"] = f"{figure['note']}; {lacking}" if figure.get("note") else lacking
     return figure
+
+
+def agreement_of_rounds(
+    answers: Mapping[str, Sequence[Predictions]], config: BootstrapConfig, split: str = "test"
+) -> dict[str, Any]:
+    """Return how far the networks of two rounds agree on images that both were asked.
+
+    Rounds of a cross-validation ask disjoint images: then there is nothing to agree on, and this is what is said.
+
+    Args:
+        answers: Round → answers of its networks.
+        config: How intervals are made.
+        split: Split whose images count.
+
+    Returns:
+        ``{network: {"note", "pairs"}}``; a pair is as in metrics.json, its first and second being rounds.
+
+    Raises:
+        TableError: A shared image has another truth or cluster in two rounds.
+    """
+    parts = {name: [part for part in found if part.split == split] for name, found in answers.items()}
+    networks = list(dict.fromkeys(part.network for found in parts.values() for part in found))
+    told = {}
+    for network in networks:
+        own = {name: part for name, found in parts.items() for part in found if part.network == network}
+        pairs = [_agree(first, second, own, config) for first, second in combinations(own, 2)]
+        kept = [pair for pair in pairs if pair is not None]
+        told[network] = {"note": "" if kept else APART, "pairs": kept}
+    return told
+
+
+def _agree(first: str, second: str, own: Mapping[str, Predictions], config: BootstrapConfig) -> dict[str, Any] | None:
+    known = set(own[second].image_ids)
+    shared = tuple(name for name in own[first].image_ids if name in known)
+    if not shared:
+        return None
+    base = of_images(own[first], shared)
+    other = in_order_of(base, of_images(own[second], shared))
+    return agreement(base, other, cluster_codes(base), config) | {"first": first, "second": second}

@@ -202,6 +202,20 @@ def cell(interval: Mapping[str, Any], footnotes: Footnotes, unit_scale: bool = F
     return Cell(number(value, signed), f"{number(low, signed)}{separator}{number(high, signed)}", mark, bar)
 
 
+def spread_cell(figures: Mapping[str, Any]) -> Cell:
+    """Spell mean ± standard deviation and range of a figure over several trainings.
+
+    Args:
+        figures: See :func:`fibrokd.evaluation.spread.spread`.
+    """
+    if figures["mean"] is None:
+        return Cell("not estimable", "", "")
+    if figures["deviation"] is None:
+        return Cell(number(figures["mean"]), "", "")
+    told = f"{number(figures['mean'])} ± {number(figures['deviation'])}"
+    return Cell(told, f"{number(figures['least'])} to {number(figures['most'])}", "")
+
+
 def bounded(interval: Mapping[str, Any]) -> str:
     """Spell a value with its interval in one piece, for tables too long for footnotes."""
     if interval["low"] is None:

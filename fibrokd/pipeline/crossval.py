@@ -21,7 +21,7 @@ from fibrokd.data.selection import Selection, select
 from fibrokd.errors import SplitError
 from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
-from fibrokd.evaluation.rounds import pooled, rounds_document
+from fibrokd.evaluation.rounds import agreement_of_rounds, pooled, rounds_document
 from fibrokd.files import read_json, write_json
 from fibrokd.pipeline.assess import image_facts
 from fibrokd.pipeline.assess_numbers import Assessed, write_numbers
@@ -135,11 +135,10 @@ def _together(
     if step.finished:
         return step.record
     part = select(prepared, Selection(stages=config.assess.stages))
-    answers = [
-        found
-        for folder in rounds.values()
-        for found in read_predictions(folder / "assess" / "predictions.csv", part.scale)
-    ]
+    by_round = {
+        name: read_predictions(folder / "assess" / "predictions.csv", part.scale) for name, folder in rounds.items()
+    }
+    answers = [found for parts in by_round.values() for found in parts]
     # Validation answers are left out: thresholds fixed on them would be fixed on the very patients that are tested.
     together = list(_pooled(answers))
     write_predictions(out / "predictions.csv", together)
@@ -148,6 +147,7 @@ def _together(
     spread = rounds_document(documents)
     first = next(iter(rounds.values()))
     told = {"by": config.by, "left_out": dict(left_out), "networks": spread}
+    told["agreement"] = agreement_of_rounds(by_round, config.assess.bootstrap)
     write_json(out / "rounds.json", told)
     assessed = Assessed(
         plan=config.assess,

@@ -20,7 +20,9 @@ from fibrokd.evaluation.external import external_document
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report import SECTIONS, TEMPLATES, ReportInputs, render_report, write_report
-from fibrokd.evaluation.rounds import rounds_document
+from fibrokd.evaluation.robustness.disturbances import SCANNER
+from fibrokd.evaluation.robustness.document import robustness_document
+from fibrokd.evaluation.rounds import APART, rounds_document
 from fibrokd.evaluation.sections import calibration as calibration_section
 from fibrokd.evaluation.sections import end_points as end_point_section
 from fibrokd.evaluation.sections.errors import NEIGHBOURS_SHOWN, PICTURES_PER_NETWORK
@@ -117,6 +119,13 @@ def _document(scale: StageScale | None, stamp: dict[str, Any], tied: Any) -> dic
     return {**_numbers(scale, tied), "stamp": stamp}
 
 
+@once
+def _robustness(scale: StageScale | None) -> dict[str, Any]:
+    parts = [part for part in _answers(scale) if part.split == "test"]
+    ways = ("haze", "rendered", f"{SCANNER}handix")
+    return robustness_document(parts, [replace(part, split=way) for way in ways for part in parts], FEW)
+
+
 def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) -> ReportInputs:
     scale = options.pop("scale", None)
     level = {"accuracy": _estimate(lookup), "balanced_accuracy": _estimate(0.123), "twin_in_train": 0.25}
@@ -124,6 +133,7 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
         "title": "A made-up cohort",
         "document": _document(scale, stamp, options.pop("tied", None)),
         "predictions": _answers(scale),
+        "robustness": _robustness(scale),
         "collected": made_up_collected([part for part in _answers(scale) if part.split == "test"]),
         "picture": lambda image_id: np.full((64, 64), int(image_id, 16) % 256, dtype=np.uint8),
         "integrity": {
@@ -136,6 +146,7 @@ def _inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) ->
             "by": "fold",
             "left_out": {"0": 3},
             "networks": rounds_document({"0": _document(scale, stamp, None)}),
+            "agreement": {"teacher": {"note": APART, "pairs": []}},
         },
         "cards": {
             "teacher": {"backbone": "resnet50", "training": {"epochs": 5}},
@@ -627,7 +638,7 @@ def test_what_the_network_saw_and_whom_it_took_it_for_are_told_in_words_and_numb
 
 
 def test_without_maps_and_neighbours_nothing_is_said_of_them() -> None:
-    html = render_report(_inputs(collected={}))
+    html = render_report(_inputs(collected={}, robustness=None))
     assert "How steady the answers are" not in html, "nor of pictures that nobody disturbed"
     for words in ("Show the layers", "Layer in numbers", "most alike", "Labels worth checking"):
         assert words not in _Page(html).text, words

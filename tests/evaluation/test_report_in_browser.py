@@ -1,13 +1,16 @@
-"""The report as a real browser shows it: nothing fetched, nothing complained about, nothing cut off on a phone."""
+"""Pages as a real browser shows them: nothing fetched, nothing complained about, nothing cut off on a phone."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fibrokd.evaluation.report import write_report
+from fibrokd.pipeline import compare
+from tests.evaluation.made_up_assessed import answers, write_assessed
 from tests.evaluation.test_report import UNFIT, _inputs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -19,10 +22,24 @@ pytestmark = [
 ]
 
 
+def _report(folder: Path) -> Path:
+    write_report(folder / "report.html", _inputs(UNFIT))
+    return folder / "report.html"
+
+
+def _compared(folder: Path) -> Path:
+    runs = [write_assessed(folder / f"seed_{k}", answers(k), seed=k) for k in range(3)]
+    compare.run(runs, folder / "out", compare.CompareConfig(resamples=100))
+    return folder / "out" / "compare.html"
+
+
+@pytest.mark.parametrize("made", [_report, _compared])
 @pytest.mark.parametrize("width", [400, 1200])
-def test_the_report_opens_without_requests_or_complaints_and_fits_the_screen(tmp_path: Path, width: int) -> None:
+def test_a_page_opens_without_requests_or_complaints_and_fits_the_screen(
+    tmp_path: Path, made: Callable[[Path], Path], width: int
+) -> None:
     api = pytest.importorskip("playwright.sync_api")
-    write_report(tmp_path / "report.html", _inputs(UNFIT))
+    path = made(tmp_path)
     fetched: list[str] = []
     complaints: list[str] = []
     with api.sync_playwright() as play:
@@ -31,7 +48,7 @@ def test_the_report_opens_without_requests_or_complaints_and_fits_the_screen(tmp
         page.on("request", lambda request: fetched.append(request.url))
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto((tmp_path / "report.html").as_uri())
+        page.goto(path.as_uri())
         page.keyboard.press("Tab")
         focused = page.evaluate("document.activeElement.className")
         page_width = page.evaluate("document.documentElement.scrollWidth")

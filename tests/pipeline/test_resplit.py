@@ -185,6 +185,9 @@ def test_every_fold_is_tested_by_networks_that_never_saw_it(tmp_path, capsys):
     html = (tmp_path / "out" / "assess" / "report.html").read_text(encoding="utf-8")
     assert "Round by round" in html
     assert "was trained 3 times, each time without one fold" in html
+    # Networks of one round agree or not on all images; those of two rounds were asked no image in common.
+    assert [entry["images"] for entry in document["agreement"]] == [40, 40, 40]
+    assert "no two rounds asked the same image" in html
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")}
     assert crossval.run(config, tmp_path / "out") == record  # nothing is trained twice
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")} == before

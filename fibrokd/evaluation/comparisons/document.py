@@ -26,11 +26,10 @@ from fibrokd.evaluation.intervals import (
     as_json,
     paired_differences,
     paired_draws,
-    require_same_images,
     rounded,
 )
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
-from fibrokd.evaluation.predictions import Predictions
+from fibrokd.evaluation.pairing import in_order_of
 from fibrokd.evaluation.totals import Totals, cluster_codes
 
 BOOTSTRAP, SIGNS, DELONG = "bootstrap", "signs of clusters", "DeLong, clustered"
@@ -97,7 +96,7 @@ def _right(totals: Totals) -> Int[np.ndarray, " G"]:
 
 
 def _areas(first: Bootstrap, second: Bootstrap, cutoff: int) -> dict[str, Any]:
-    part, other = first.predictions, _in_order_of(first.predictions, second.predictions)
+    part, other = first.predictions, in_order_of(first.predictions, second.predictions)
     positive, config = has_end_point(part, cutoff), first.config
     found = compare_areas(probability_of(part, cutoff), probability_of(other, cutoff), positive, cluster_codes(part))
     if found is None:
@@ -112,12 +111,3 @@ def _areas(first: Bootstrap, second: Bootstrap, cutoff: int) -> dict[str, Any]:
     bounds = found.bounds(config.level)
     difference = Interval(found.value, *bounds, config.level, found.clusters)
     return {"difference": as_json(difference), "test": DELONG, "p": found.p}
-
-
-def _in_order_of(first: Predictions, second: Predictions) -> Predictions:
-    """The second network's answers in the order of the first one's images."""
-    if first.image_ids == second.image_ids:
-        return second
-    require_same_images(first, second)
-    place = {image_id: row for row, image_id in enumerate(second.image_ids)}
-    return second.rows(np.array([place[image_id] for image_id in first.image_ids]))

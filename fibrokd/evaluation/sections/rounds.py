@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Cell, Footnotes, cell, number
+from fibrokd.evaluation.sections.agreement import agreement_tables
+from fibrokd.evaluation.wording import Footnotes, cell, spread_cell
 
 SHOWN = "balanced_accuracy"
 """Metric that is told round by round."""
@@ -24,23 +25,31 @@ def rounds(inputs: ReportInputs) -> dict[str, Any] | None:
         "by": inputs.rounds["by"],
         "count": len(some),
         "left_out": sum(inputs.rounds["left_out"].values()),
-        "tables": [_spread(inputs, networks), _each(inputs, networks, inputs.rounds["by"])],
+        "tables": [
+            _spread(inputs, networks),
+            _each(inputs, networks, inputs.rounds["by"]),
+            *_agreement(inputs, inputs.rounds["agreement"]),
+        ],
+        "apart": any(found["note"] for found in inputs.rounds["agreement"].values()),
     }
+
+
+def _agreement(inputs: ReportInputs, networks: Mapping[str, Any]) -> Iterator[PageTable]:
+    """How far networks of two rounds agree, where rounds share images."""
+    for network, found in networks.items():
+        names = [pair[side] for pair in found["pairs"] for side in ("first", "second")]
+        if names:
+            titles = {name: f"{inputs.title_of(network)}, round {name}" for name in names}
+            yield from agreement_tables(found["pairs"], titles, inputs.document["level"])
 
 
 def _spread(inputs: ReportInputs, networks: Mapping[str, Any]) -> PageTable:
     rows = [
-        Row(inputs.title_of(name), [_over(found[metric]) for metric in HEADLINE]) for name, found in networks.items()
+        Row(inputs.title_of(name), [spread_cell(found[metric]) for metric in HEADLINE])
+        for name, found in networks.items()
     ]
     columns = [Column("Network"), *(Column(METRICS[name].title) for name in HEADLINE)]
     return PageTable("Spread over rounds", "Mean over rounds ± standard deviation, and range", columns, rows)
-
-
-def _over(figures: Mapping[str, Any]) -> Cell:
-    if figures["mean"] is None:
-        return Cell("not estimable", "", "")
-    spread = "" if figures["deviation"] is None else f" ± {number(figures['deviation'])}"
-    return Cell(f"{number(figures['mean'])}{spread}", f"{number(figures['least'])} to {number(figures['most'])}", "")
 
 
 def _each(inputs: ReportInputs, networks: Mapping[str, Any], by: str) -> PageTable:

@@ -1,0 +1,1 @@
+"""How far networks that answered the same images say the same, right or wrong."""
