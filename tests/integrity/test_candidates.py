@@ -23,6 +23,7 @@ def test_copies_among_thousands_are_found() -> None:
     assert (found.value >= 0.65).all()
 
 
+@pytest.mark.slow
 def test_more_tables_find_more_of_what_is_hardly_alike() -> None:
     prints, pairs = planted(700, 200, 0.75)
     found = [len(search(prints, tables)) for tables in (1, 3, 9)]
@@ -33,6 +34,7 @@ def test_independent_pictures_give_no_pairs() -> None:
     assert len(search(quantised(noise(1200)))) == 0
 
 
+@pytest.mark.slow
 def test_reducing_keeps_mirroring_a_change_of_signs() -> None:
     prints = quantised(noise(200))
     reduced, turned = reduce(prints), reduce(np.concatenate([mirrored(prints), prints]))

@@ -110,6 +110,7 @@ def test_the_size_of_blocks_does_not_matter(block: int) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 1000), kept=st.floats(0.9, 0.99))
 def test_candidates_give_the_same_links_as_all_pairs(seed: int, kept: float) -> None:

@@ -71,11 +71,11 @@ def test_the_clean_cohort_is_fit(judged):
     ("changes", "named", "tolerated"),
     [
         ({"hazards": {"exact_copies": [1, 1, 1, 1, 1]}}, {"copies"}, set()),
-        ({"hazards": {"resaved": 0.4}}, {"near_copies"}, set()),
+        pytest.param({"hazards": {"resaved": 0.4}}, {"near_copies"}, set(), marks=pytest.mark.slow),
         pytest.param({"hazards": {"tampered": 0.4}}, {"near_copies"}, {"uncropped"}, marks=pytest.mark.slow),
-        ({"hazards": {"names": "random"}}, {"random_names"}, set()),
+        pytest.param({"hazards": {"names": "random"}}, {"random_names"}, set(), marks=pytest.mark.slow),
         ({"hazards": {"straddle": 0.1}}, {"mixed_stage_groups", "near_across_stages"}, set()),
-        ({"hazards": {"broken": 4}}, {"unreadable"}, set()),
+        pytest.param({"hazards": {"broken": 4}}, {"unreadable"}, set(), marks=pytest.mark.slow),
         pytest.param({"hazards": {"wrong_extension": 0.3}}, {"wrong_extension"}, set(), marks=pytest.mark.slow),
         pytest.param(
             {"knobs": {"site_confound": 0.8}},

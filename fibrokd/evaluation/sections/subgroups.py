@@ -109,7 +109,14 @@ def _findings(inputs: ReportInputs, known: Mapping[str, Mapping[str, Any]], fact
     """In words, who is staged worse than the others."""
     for name, entry in known.items():
         for group, figures in entry[fact].get("groups", {}).items():
-            gap = figures["gap"][_SHOWN]
+            score = _comparable(figures["gap"])
+            gap = figures["gap"][score]
             if in_words(gap, alpha) == WORSE:
                 points = f"{-100 * gap['value']:.1f} points ({-100 * gap['high']:.1f} to {-100 * gap['low']:.1f})"
-                yield f"{inputs.title_of(name)}, {_title(fact).lower()} {group}: {points} below the others."
+                what = "" if score == _SHOWN else f" in {TITLES[score].lower()}, with other stages than they hold"
+                yield f"{inputs.title_of(name)}, {_title(fact).lower()} {group}: {points} below the others{what}."
+
+
+def _comparable(gaps: Mapping[str, Mapping[str, Any]]) -> str:
+    """The first figure that is tested; accuracy stands in where stages differ, as they do where a fact tells them."""
+    return next((score for score in (_SHOWN, "accuracy") if "p_holm" in gaps[score]), _SHOWN)
