@@ -34,7 +34,7 @@ from fibrokd.evaluation.severity import worst_rows
 from fibrokd.evaluation.tables import share_copied_from_train
 from fibrokd.files import digest_json, read_json, write_json
 from fibrokd.methods import open_network
-from fibrokd.pipeline.assess_numbers import DISTURBED, Assessed, AssessPlan, write_numbers
+from fibrokd.pipeline.assess_numbers import DISTURBED, Assessed, AssessPlan, learned_rows, write_numbers
 from fibrokd.pipeline.disturbed import DisturbedPictures, chosen_rows, recorded, rendered
 from fibrokd.progress import track
 from fibrokd.training.prediction import embed, predict
@@ -44,6 +44,8 @@ from fibrokd.training.teachers import check_same_data
 
 DEPLOYED = Runtime("fp32", "nchw")
 """Precision in which networks are assessed: that of the released bundle, whatever they were trained in."""
+
+_AT_ONCE = 1024
 
 _CPU = torch.device("cpu")
 
@@ -101,10 +103,11 @@ def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Pa
     answers: list[Predictions] = []
     held = set(prepared.table["split"])
     splits = [split for split in config.splits if split in held]
-    if not splits:
+    if ATLAS_SPLIT not in splits:
         raise InputError(
-            f"Expected images in one of the splits {', '.join(config.splits)} of {prepared.folder}, found none.",
-            "Name other splits, or give them a share in `splits` of the prepare step.",
+            f"Expected {ATLAS_SPLIT} images, which the report is about, found none of them among the splits "
+            f"{', '.join(splits) or 'that were asked for'}.",
+            f"Name {ATLAS_SPLIT} in `splits` of assess, and give it a share in `splits` of the prepare step.",
         )
     disturbed = _disturbed(config, prepared)
     moved: list[Predictions] = []
@@ -113,8 +116,7 @@ def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Pa
         network = open_assessed(folder, prepared)
         others = [split for split in splits if split != ATLAS_SPLIT]
         answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in others]
-        if ATLAS_SPLIT in splits:
-            answers.append(_look_closely(name, network, prepared, config.neighbours > 0, out))
+        answers.append(_look_closely(name, network, prepared, config.neighbours > 0, out))
         moved += [_answers(name, _logits(network, item.pixels), prepared, item.rows, item.key) for item in disturbed]
         timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
     write_predictions(out / "predictions.csv", answers)
@@ -179,7 +181,7 @@ def open_assessed(folder: Path, prepared: Prepared) -> nn.Module:
 
 def _look_closely(name: str, network: nn.Module, prepared: Prepared, with_learned: bool, out: Path) -> Predictions:
     """Let a network answer the images that are reported on, and store what it answered with."""
-    rows, learned = prepared.rows(ATLAS_SPLIT), prepared.rows("train")
+    rows, learned = prepared.rows(ATLAS_SPLIT), learned_rows(prepared)
     ids = prepared.table["image_id"].to_numpy()
     part = answers_of(name, network, prepared, rows, ATLAS_SPLIT)
     worst = rows[worst_rows(part, PICTURES_PER_NETWORK)]
@@ -188,7 +190,9 @@ def _look_closely(name: str, network: nn.Module, prepared: Prepared, with_learne
         write_image_arrays(out / evidence_file(name), ImageArrays(tuple(ids[worst]), np.stack(maps)))
     if with_learned and len(learned):
         both = np.concatenate([learned, rows])
-        vectors = embed(network, prepared.pixels[both], DEPLOYED, _CPU)
+        # In parts: the pictures of all that was learned from need not fit into memory.
+        parts = np.array_split(both, -(-len(both) // _AT_ONCE))
+        vectors = np.concatenate([embed(network, prepared.pixels[part], DEPLOYED, _CPU) for part in parts])
         write_image_arrays(out / embeddings_file(name), ImageArrays(tuple(ids[both]), vectors))
     return part
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from pydantic import Field
 
 from fibrokd.config import Config
@@ -156,8 +156,13 @@ def _robustness(tested: Sequence[Predictions], out: Path, config: BootstrapConfi
     return document
 
 
+def learned_rows(prepared: Prepared) -> Int[np.ndarray, " N"]:
+    """Return the rows of the training images; another collection may have none."""
+    return np.flatnonzero((prepared.table["split"] == "train").to_numpy())
+
+
 def _learned(prepared: Prepared) -> Learned:
-    rows = prepared.rows("train")
+    rows = learned_rows(prepared)
     table = prepared.table.iloc[rows]
     return Learned(tuple(table["image_id"]), tuple(table["cluster"]), prepared.stages[rows])
 

@@ -14,11 +14,12 @@ from pydantic import Field
 
 from fibrokd.artifacts import Record, begin
 from fibrokd.config import Config
+from fibrokd.errors import InputError
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.side_by_side.document import FORMAT, compare_document
+from fibrokd.evaluation.side_by_side.document import FORMAT, compare_document, distinct_networks
 from fibrokd.evaluation.side_by_side.page import write_page
 from fibrokd.evaluation.side_by_side.repetitions import check_declared
-from fibrokd.evaluation.side_by_side.runs import read_runs
+from fibrokd.evaluation.side_by_side.runs import Run, read_runs
 from fibrokd.evaluation.side_by_side.shared import shared_images
 from fibrokd.evaluation.side_by_side.table import write_pairs
 from fibrokd.files import digest_json, write_json
@@ -48,8 +49,8 @@ class CompareConfig(Config):
     """The runs differ in nothing but the seed, where no record of the trainings lies beside them that says so."""
 
 
-def sampling(config: CompareConfig, networks: int) -> BootstrapConfig:
-    """Return how intervals are made.
+def sampling(config: CompareConfig, networks: int, runs: Sequence[Run]) -> BootstrapConfig:
+    """Return how intervals are made: as strictly as the strictest of the runs made its own.
 
     No p-value of R resamples lies below 2 ÷ (R + 1), and Holm's correction multiplies the smallest by the number of
     pairs: with 1,000 resamples nothing could be told apart among eight networks, whatever their difference.
@@ -57,11 +58,16 @@ def sampling(config: CompareConfig, networks: int) -> BootstrapConfig:
     Args:
         config: What was asked for.
         networks: Networks that are compared.
+        runs: What is compared.
     """
-    if config.resamples is not None:
-        return BootstrapConfig(resamples=config.resamples, seed=config.seed)
-    wanted = PER_PAIR * networks * (networks - 1) // 2
-    return BootstrapConfig(resamples=min(max(LEAST, wanted), MOST), seed=config.seed)
+    made = [BootstrapConfig(**run.record.config.get("bootstrap", {})) for run in runs] or [BootstrapConfig()]
+    wanted = min(max(LEAST, PER_PAIR * networks * (networks - 1) // 2), MOST)
+    return BootstrapConfig(
+        resamples=config.resamples or wanted,
+        seed=config.seed,
+        level=max(each.level for each in made),
+        min_clusters=max(each.min_clusters for each in made),
+    )
 
 
 def run(folders: Sequence[Path], out: Path, config: CompareConfig) -> Record:
@@ -74,9 +80,14 @@ def run(folders: Sequence[Path], out: Path, config: CompareConfig) -> Record:
 
     Raises:
         ArtifactError: A run is unfinished or altered, or ``out`` holds something else.
-        InputError: The runs do not compare.
+        InputError: The runs do not compare, or are to be compared on images that networks learned from.
         TableError: They say different things about an image.
     """
+    if config.split == "train":
+        raise InputError(
+            "Expected images that networks have not learned from, found those of the train split.",
+            "Compare on test, or on val and calibration with the caution that the page states.",
+        )
     runs = read_runs(folders, config.split, config.networks)
     shared = shared_images(runs)
     if config.same_but_seed:
@@ -88,7 +99,7 @@ def run(folders: Sequence[Path], out: Path, config: CompareConfig) -> Record:
         for run in runs
         for name, training in run.trainings.items()
     }
-    intervals = sampling(config, len(shared.parts))
+    intervals = sampling(config, len(distinct_networks(runs)), runs)
     settings = (
         config.as_json() | {"resamples": intervals.resamples} | {"format": FORMAT, "runs": [run.name for run in runs]}
     )

@@ -48,12 +48,13 @@ class DisturbedPictures:
 
 
 def chosen_rows(prepared: Prepared, split: str, most: int) -> Int[np.ndarray, " N"]:
-    """Return one image of each of at most ``most`` clusters: those whose opaque ids come first."""
+    """Return one image of each of at most ``most`` clusters, drawn without regard to how many images they have."""
     rows = prepared.rows(split)
     ids, clusters = (prepared.table[column].to_numpy()[rows] for column in ("image_id", "cluster"))
-    ordered = rows[np.argsort(ids)]
-    first = np.unique(clusters[np.argsort(ids)], return_index=True)[1]
-    return np.sort(ordered[np.sort(first)[:most]])
+    names = np.unique(clusters)
+    drawn = np.random.default_rng(0).permutation(len(names))[:most]
+    own = [np.flatnonzero(clusters == names[place]) for place in drawn]
+    return np.sort([rows[images[np.argmin(ids[images])]] for images in own]).astype(np.int64)
 
 
 def recorded(prepared: Prepared, rows: Int[np.ndarray, " N"]) -> Iterator[DisturbedPictures]:

@@ -73,7 +73,7 @@ def test_files_that_are_none_are_refused_and_nothing_is_unpickled(tmp_path):
 # --------------------------------------------------------------------------- neighbours
 def test_neighbours_are_the_nearest_by_cosine_where_every_image_is_a_cluster_of_its_own():
     asked, known = RANDOM.normal(size=(300, 8)), RANDOM.normal(3, 1, size=(90, 8))
-    found = nearest(asked, known, [f"c{number:02d}" for number in range(90)], 4)
+    found = nearest(asked, known, ["none"] * 300, [f"c{number:02d}" for number in range(90)], 4)
     centre = known.mean(axis=0)
     oracle = NearestNeighbors(n_neighbors=4, metric="cosine", algorithm="brute").fit(known - centre)
     distance, rows = oracle.kneighbors(asked - centre)
@@ -84,7 +84,7 @@ def test_neighbours_are_the_nearest_by_cosine_where_every_image_is_a_cluster_of_
 def test_a_cluster_is_one_neighbour_by_its_most_alike_image():
     known = RANDOM.normal(size=(60, 5))
     clusters = [f"c{number % 7}" for number in range(60)]
-    found = nearest(known, known, clusters, 20)
+    found = nearest(known, known, ["none"] * 60, clusters, 20)
     assert found.rows.shape == (60, 7)
     np.testing.assert_array_equal(found.rows[:, 0], np.arange(60))
     np.testing.assert_allclose(found.likeness[:, 0], 1)
@@ -102,14 +102,31 @@ def test_neighbours_do_not_depend_on_where_the_embedding_is_turned_moved_or_stre
     asked, known = RANDOM.normal(size=(20, 4)), RANDOM.normal(size=(50, 4))
     clusters = [f"c{number // 2}" for number in range(50)]
     turn = np.linalg.qr(RANDOM.normal(size=(4, 4)))[0]
-    before = nearest(asked, known, clusters, 3)
-    after = nearest(3 * asked @ turn + 5, 3 * known @ turn + 5, clusters, 3)
+    before = nearest(asked, known, ["none"] * 20, clusters, 3)
+    after = nearest(3 * asked @ turn + 5, 3 * known @ turn + 5, ["none"] * 20, clusters, 3)
     np.testing.assert_array_equal(before.rows, after.rows)
     np.testing.assert_allclose(before.likeness, after.likeness, atol=1e-9)
 
 
+def test_an_image_is_no_neighbour_of_its_own_cluster_which_a_leaky_split_leaves_in_training():
+    known = RANDOM.normal(size=(40, 5))
+    clusters = [f"c{number // 4}" for number in range(40)]
+    found = nearest(known[:12], known, clusters[:12], clusters, 20)
+    assert found.rows.shape == (12, 9)
+    assert np.isfinite(found.likeness).all()
+    assert all(clusters[row] != clusters[number] for number in range(12) for row in found.rows[number])
+    alone = nearest(known[:1], known[:4], ["c0"], ["c0"] * 4, 3)
+    assert alone.rows.shape == (1, 0)
+
+
+def test_of_equally_alike_clusters_the_first_are_taken():
+    known = np.repeat(np.array([[1.0, 0.0], [-1.0, 0.0]]), 6, axis=0)
+    found = nearest(np.array([[2.0, 0.0]]), known, ["none"], [f"c{number:02d}" for number in range(12)], 4)
+    assert found.rows.tolist() == [[0, 1, 2, 3]]
+
+
 def test_an_embedding_without_length_is_like_nothing():
-    found = nearest(np.zeros((1, 2)), np.array([[1.0, 0.0], [-1.0, 0.0]]), ["a", "b"], 2)
+    found = nearest(np.zeros((1, 2)), np.array([[1.0, 0.0], [-1.0, 0.0]]), ["c"], ["a", "b"], 2)
     assert found.likeness.tolist() == [[0, 0]]
 
 
@@ -151,8 +168,10 @@ def test_every_pixel_lies_in_exactly_one_square(side):
     assert (covered == 1).all()
 
 
-def test_a_picture_without_texture_has_no_evidence():
-    flat = np.full((32, 32), 90, dtype=np.uint8)
+def test_a_picture_without_texture_has_no_evidence_not_even_along_the_outline_of_its_fan():
+    flat = np.where(np.tri(64, dtype=bool), 0, 90).astype(np.uint8)
+    flat[20:24, 50:55] = 0  # a vessel
+    np.testing.assert_array_equal(without_texture(flat, 8), flat)
     assert not occlusion(lambda shown: shown.reshape(len(shown), -1)[:, :2].astype(float), flat).any()
 
 
@@ -207,8 +226,11 @@ def test_doubt_is_the_smaller_of_two_distances_from_the_label():
     part = made_up_predictions(patients=10, frames=1)
     near = np.repeat(part.truth[:, None], 5, axis=1)
     assert not doubts(part, near).any(), "neighbours that hold the label take all doubt away"
-    far = np.where(near < 2, near + 2, near - 2)
-    np.testing.assert_allclose(doubts(part, far), np.minimum(severity(part), 2))
+    wrong = replace(part, truth=np.where(part.predicted > 1, part.predicted - 2, part.predicted + 2))
+    called = np.repeat(wrong.predicted[:, None], 5, axis=1)
+    np.testing.assert_allclose(doubts(wrong, called), np.minimum(severity(wrong), 2))
+    across = wrong.truth[:, None] - np.sign(called - wrong.truth[:, None])
+    assert not doubts(wrong, across).any(), "neighbours on the other side of the label do not agree with the network"
 
 
 def test_wrong_labels_rise_to_the_top_and_higher_than_by_the_network_alone():
@@ -225,7 +247,7 @@ def test_wrong_labels_rise_to_the_top_and_higher_than_by_the_network_alone():
     doubt = roc_auc_score(planted, [item.doubt for item in order])
     alone = ranked(labelled, severity(labelled))
     network = roc_auc_score([bool(wrong[item.row]) for item in alone], [item.doubt for item in alone])
-    assert doubt > 0.98
+    assert doubt > 0.94
     assert network < 0.9
     assert {item.images for item in order} == {3}
 

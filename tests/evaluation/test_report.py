@@ -15,6 +15,7 @@ from sklearn.metrics import roc_curve
 
 from fibrokd.errors import ArtifactError
 from fibrokd.evaluation import figures
+from fibrokd.evaluation.atlas.image_arrays import ImageArrays
 from fibrokd.evaluation.document import cluster_words, metrics_document
 from fibrokd.evaluation.external import external_document
 from fibrokd.evaluation.intervals import BootstrapConfig
@@ -628,13 +629,40 @@ def test_pictures_are_asked_for_only_where_they_are_shown_and_may_be_missing() -
 def test_what_the_network_saw_and_whom_it_took_it_for_are_told_in_words_and_numbers(html: str) -> None:
     page = _Page(html)
     assert re.search(
-        r"For F\d rather than F\d: (centre|(upper|middle|lower) (left|centre|right)) \(\d+ %\)\.", page.text
+        r"For F\d rather than F\d: (centre|(upper|middle|lower) (left|centre|right)) \(\d+ %\); at most \d", page.text
     )
     assert html.count('class="layer"') == html.count('class="cells"') == PICTURES_PER_NETWORK * 3
     assert html.count('class="neighbours"') == PICTURES_PER_NETWORK * 3
-    assert "Labels worth checking: network and nearest training patients both put these images at least 1" in page.text
-    assert "The 10 most doubted of " in page.text
+    assert "Labels worth checking: network and nearest training images both put these at least 1 stage" in page.text
     assert "a doubted label is one to look at, not one to change" in page.text
+
+
+def test_where_no_picture_may_be_shown_nothing_speaks_of_layers_or_small_pictures() -> None:
+    text = _Page(render_report(_inputs(picture=lambda image_id: None))).text
+    assert "Show the layers" not in text
+    assert "Coloured layers" not in text
+    assert "Small pictures" not in text
+    assert "The stages below an error are of the training images" in text
+
+
+def test_a_map_of_nothing_is_not_drawn_and_a_network_that_knows_nothing_doubts_no_label() -> None:
+    parts = [
+        made_up_predictions(name, 50, 2, skill=0.0, seed=seed) for name, seed in (("teacher", 8), ("student_kd", 9))
+    ]
+    faint = {
+        name: replace(known, evidence=ImageArrays(known.evidence.image_ids, known.evidence.values / 100))
+        for name, known in made_up_collected(parts).items()
+        if known.evidence is not None
+    }
+    document = metrics_document(parts, {part.network: {"parameters": 1} for part in parts}, FIT, FEW)
+    html = render_report(
+        replace(_inputs(robustness=None, rounds=None), predictions=parts, document=document, collected=faint)
+    )
+    text = _Page(html).text
+    assert 'class="layer"' not in html
+    assert "No square by itself changes the answer." in text
+    assert text.count("this network is not shown to stage better than chance") == 2
+    assert "Labels worth checking" not in text
 
 
 def test_without_maps_and_neighbours_nothing_is_said_of_them() -> None:

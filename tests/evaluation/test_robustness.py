@@ -98,11 +98,16 @@ def test_figures_are_what_they_are_by_hand_on_the_images_that_were_disturbed():
 
 def test_shifts_that_cancel_have_moved_all_the_same():
     part = made_up_predictions("teacher", patients=20, frames=2)
-    up, down = disturbed(part, "haze", 0.2).probabilities, part.probabilities
-    swapped = replace(part, split="haze", probabilities=np.where(np.arange(40)[:, None] % 2 == 0, up, down))
-    mirrored = robustness_document([replace(swapped, split="test")], [replace(part, split="haze")], FEW)
-    entry = mirrored["networks"]["teacher"]["haze"]
-    assert entry["shift"]["value"] == pytest.approx(-entry["moved"]["value"])
+    moved = disturbed(part, "haze", 0.2).probabilities
+    even = np.arange(40)[:, None] % 2 == 0
+    before = replace(part, probabilities=np.where(even, part.probabilities, moved))
+    after = replace(part, split="haze", probabilities=np.where(even, moved, part.probabilities))
+    shift = (after.probabilities - before.probabilities) @ np.arange(5)
+    assert (shift > 0).sum() == (shift < 0).sum() == 20
+    entry = robustness_document([before], [after], FEW)["networks"]["teacher"]["haze"]
+    assert entry["shift"]["value"] == pytest.approx(shift.mean(), abs=1e-6)
+    assert entry["moved"]["value"] == pytest.approx(np.abs(shift).mean(), abs=1e-6)
+    assert entry["moved"]["low"] > 2 * abs(entry["shift"]["value"])
 
 
 def test_patients_rendered_otherwise_are_compared_with_their_unchanged_rendering():

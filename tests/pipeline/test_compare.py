@@ -80,12 +80,12 @@ def test_what_cannot_be_compared_leaves_no_folder(runs: list[Path], tmp_path: Pa
 
 
 def test_more_networks_take_more_resamples_so_that_a_difference_can_be_seen() -> None:
-    assert sampling(CompareConfig(), 2).resamples == 1000
-    many = sampling(CompareConfig(seed=3), 8)
+    assert sampling(CompareConfig(), 2, ()).resamples == 1000
+    many = sampling(CompareConfig(seed=3), 8, ())
     assert (many.resamples, many.seed) == (11_200, 3)
     assert 28 * 2 / (many.resamples + 1) < 0.05 < 28 * 2 / 1001
-    assert sampling(CompareConfig(), 50).resamples == 100_000
-    assert sampling(QUICK, 8).resamples == 100
+    assert sampling(CompareConfig(), 50, ()).resamples == 100_000
+    assert sampling(QUICK, 8, ()).resamples == 100
 
 
 @pytest.mark.slow

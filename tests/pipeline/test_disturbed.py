@@ -89,3 +89,14 @@ def test_another_cohort_is_refused(prepared, rendered_cohort, tmp_path):
     ):
         with pytest.raises(InputError, match=f"found {found}"):
             list(rendered(data, rows, folder))
+
+
+def test_a_cluster_is_not_taken_the_more_for_having_more_images(prepared):
+    count = np.array([1] * 50 + [20] * 50)
+    clusters = np.repeat([f"c{number:03d}" for number in range(100)], count)
+    ids = [f"{value:016x}" for value in np.random.default_rng(0).permutation(len(clusters))]
+    table = prepared.table.iloc[np.zeros(len(clusters), dtype=int)].reset_index(drop=True)
+    many = replace(prepared, table=table.assign(image_id=ids, cluster=clusters, split="test"))
+    taken = clusters[chosen_rows(many, "test", 40)]
+    assert len(set(taken)) == 40
+    assert 12 <= sum(name < "c050" for name in taken) <= 28

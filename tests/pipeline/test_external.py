@@ -48,7 +48,8 @@ def there(tmp_path_factory):
     truth.to_csv(root / "images" / "truth.csv", index=False)
     config = {
         "data": {"root": str(root / "images"), "layout": "table", "labels": "truth.csv"}, "synthetic": True,
-        "preprocess": {"size": 32, "crop": "fan"}, "splits": {"folds": 2}, "workers": 1,
+        "preprocess": {"size": 32, "crop": "fan"}, "workers": 1,
+        "splits": {"folds": 2, "shares": {"train": 0.0, "val": 0.0, "calibration": 0.0, "test": 1.0}},
     }  # fmt: skip
     prepare.run(parse_config(config, PrepareConfig), root / "prepared")
     return own, root / "prepared", taken

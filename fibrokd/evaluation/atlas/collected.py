@@ -121,7 +121,7 @@ def _of_network(folder: Path, part: Predictions, learned: Learned, count: int) -
 def _neighbours(path: Path, part: Predictions, learned: Learned, count: int) -> dict[str, list[Neighbour]]:
     vectors = read_image_arrays(path)
     asked, known = _rows(path, vectors, part.image_ids), _rows(path, vectors, learned.image_ids)
-    found = nearest(vectors.values[asked], vectors.values[known], learned.clusters, count)
+    found = nearest(vectors.values[asked], vectors.values[known], part.groups, learned.clusters, count)
     return {
         image_id: [
             Neighbour(learned.image_ids[row], int(learned.stages[row]), float(likeness))

@@ -37,14 +37,16 @@ class Doubted:
 def doubts(answers: Predictions, stages: Int[np.ndarray, "N k"]) -> Float[np.ndarray, " N"]:
     """Return how many stages away from its label network *and* neighbours put every image.
 
-    The smaller of two distances: the network's Σₖ pₖ |k − label|, and the neighbours' mean |stage − label|.
+    The smaller of two distances: the network's Σₖ pₖ |k − label|, and the neighbours' mean |stage − label|. It is 0
+    where the network calls the label, or the two lie on different sides of it.
 
     Args:
         answers: What the network answered; its truth is the labels.
         stages: Stages of the nearest training patients.
     """
-    of_neighbours = np.abs(stages - answers.truth[:, None]).mean(axis=1)
-    smaller: np.ndarray = np.minimum(severity(answers), of_neighbours)
+    away = stages - answers.truth[:, None]
+    sides = np.sign(answers.predicted - answers.truth) * np.sign(away.mean(axis=1))
+    smaller: np.ndarray = np.where(sides > 0, np.minimum(severity(answers), np.abs(away).mean(axis=1)), 0.0)
     return smaller
 
 

@@ -26,6 +26,10 @@ def versus(evidence: Float[np.ndarray, "K h w"], stage: int, other: int) -> Floa
     return difference
 
 
+LEAST = 0.05
+"""Log odds; where no square changes them by more, there is nothing to be drawn."""
+
+
 def layer_uri(cells: Float[np.ndarray, "h w"]) -> str:
     """Return a map as a transparent PNG data URI: orange speaks for, blue against, the strongest cell strongest."""
     top = float(np.abs(cells).max()) or 1.0

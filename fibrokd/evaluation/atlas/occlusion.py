@@ -3,10 +3,11 @@
 The evidence of a square for a stage is how far the stage's logit falls where the square keeps its brightness and loses
 its texture. It asks the network itself, whichever it is and whatever runs it: no gradient, no choice of a layer. The
 difference of two stages' evidence is a change of log odds. Outside the fan there is nothing to blur, and hence no
-evidence. Class activation maps would cost a hundredth and were tried first; of networks that stage by texture they say
-nothing (docs/decisions/0016).
+evidence; what is black is left out of the blur's means, or squares along the outline of the fan would be darkened.
+Class activation maps would cost a hundredth and were tried first; of networks that stage by texture they say nothing
+(docs/decisions/0016).
 
-Needs NumPy and Pillow alone, so that the bedside can use it.
+Needs NumPy and SciPy alone, so that the bedside can use it.
 
 Shape letters: N pictures, K stages, S side of the picture, h w squares.
 
@@ -22,7 +23,7 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageFilter
+from scipy import ndimage
 
 GRID = 8
 """Squares along a side: 16 px of 128, 28 px of 224; several speckles wide, and small beside a liver."""
@@ -64,12 +65,14 @@ def squares(side: int, grid: int) -> list[tuple[slice, slice]]:
 
 
 def without_texture(picture: UInt8[np.ndarray, "S S"], grid: int) -> UInt8[np.ndarray, "S S"]:
-    """Return the picture blurred by half a square; what is black, outside the fan above all, stays black.
+    """Return the picture blurred by half a square, as means of what is not black; what is black stays black.
 
     Args:
         picture: Grey levels.
         grid: Squares along a side.
     """
-    found = Image.fromarray(np.ascontiguousarray(picture)).filter(ImageFilter.GaussianBlur(len(picture) / grid / 2))
-    blurred: np.ndarray = np.where(picture > 0, np.asarray(found), 0).astype(np.uint8)
+    shown = (picture > 0).astype(np.float64)
+    sums, weights = (ndimage.gaussian_filter(each, len(picture) / grid / 2) for each in (picture * shown, shown))
+    means = np.divide(sums, weights, out=np.zeros_like(sums), where=picture > 0)
+    blurred: np.ndarray = np.rint(means).astype(np.uint8)
     return blurred

@@ -13,7 +13,7 @@ import numpy as np
 
 from fibrokd.evaluation.atlas.collected import PICTURES_PER_NETWORK, Collected, Neighbour
 from fibrokd.evaluation.atlas.doubt import doubts, ranked
-from fibrokd.evaluation.atlas.maps import layer_uri, strongest, versus
+from fibrokd.evaluation.atlas.maps import LEAST, layer_uri, strongest, versus
 from fibrokd.evaluation.figures import picture_uri
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.predictions import Predictions
@@ -25,17 +25,19 @@ NEIGHBOURS_SHOWN = 3
 NEIGHBOUR_SIDE = 56
 LABELS_SHOWN = 10
 LEAST_DOUBT = 1.0
-"""Labels are listed where network and neighbours put them at least this many stages away."""
+"""Labels are listed where network and neighbours put them at least this many stages away, or half the scale."""
 
 
 def errors(inputs: ReportInputs) -> dict[str, Any]:
     """Return the worst errors of every network, worst first."""
     share = max(1, PICTURES_PER_REPORT // len(inputs.parts))
     networks = [_of_network(inputs, part, min(PICTURES_PER_NETWORK, share)) for part in inputs.parts]
+    shown = [picture for network in networks for picture in network["pictures"]]
     return {
         "networks": networks,
-        "mapped": any(picture["layer"] for network in networks for picture in network["pictures"]),
-        "compared": any(picture["neighbours"] for network in networks for picture in network["pictures"]),
+        "mapped": any(picture["layer"] and picture["uri"] for picture in shown),
+        "compared": any(picture["neighbours"] for picture in shown),
+        "thumbnails": any(item["uri"] for picture in shown for item in picture["neighbours"]),
     }
 
 
@@ -52,9 +54,9 @@ def _of_network(inputs: ReportInputs, part: Predictions, limit: int) -> dict[str
         "share": f"{100 * wrong / len(part):.1f} %",
         "withheld": inputs.no_picture,
         "pictures": [_picture(inputs, part, row, known) for row in worst_rows(part, limit)],
-        "alike": _alike(part, known),
         "asked": max(map(len, known.neighbours.values()), default=0),
-        "labels": _labels(part, known, title),
+        "labels": _labels(part, known, title) if _knows(inputs, part.network) else None,
+        "ignorant": bool(known.neighbours) and not _knows(inputs, part.network),
     }
 
 
@@ -87,12 +89,14 @@ def _layer(part: Predictions, row: int, known: Collected) -> dict[str, Any]:
         return {"layer": None, "cells": [], "where": ""}
     evidence = known.evidence.values[place]
     cells = versus(evidence, int(part.predicted[row]), int(part.truth[row]))
-    if not cells.any():
-        return {"layer": None, "cells": [], "where": ""}
+    strength = float(np.abs(cells).max())
+    if strength < LEAST:
+        return {"layer": None, "cells": [], "where": "No square by itself changes the answer."}
     names = part.scale.names
     rather = f"{names[part.predicted[row]]} rather than {names[part.truth[row]]}"
     most = strongest(cells)
-    where = f"Nothing speaks for {rather}." if most is None else f"For {rather}: {most[0]} ({100 * most[1]:.0f} %)."
+    said = f"Nothing speaks for {rather}" if most is None else f"For {rather}: {most[0]} ({100 * most[1]:.0f} %)"
+    where = f"{said}; at most {strength:.2f} log odds by one square."
     return {
         "layer": layer_uri(cells),
         "cells": [[f"{value:+.2f}".replace("-", "−") for value in line] for line in cells.tolist()],
@@ -116,16 +120,10 @@ def _neighbours(inputs: ReportInputs, items: Sequence[Neighbour]) -> list[dict[s
     return found
 
 
-def _alike(part: Predictions, known: Collected) -> str:
-    """How often the nearest training patient holds the true stage."""
-    if not known.neighbours:
-        return ""
-    nearest = np.array([known.neighbours[image_id][0].stage for image_id in part.image_ids])
-    alike, right = 100 * np.mean(nearest == part.truth), 100 * np.mean(part.predicted == part.truth)
-    return (
-        f"The nearest training patient holds the true stage of {alike:.1f} % of the images; "
-        f"the network's own answer is right for {right:.1f} %."
-    )
+def _knows(inputs: ReportInputs, network: str) -> bool:
+    """Whether a network is surely better than chance; what one that is not contradicts is no news."""
+    low = inputs.networks[network]["balanced_accuracy"]["low"]
+    return low is not None and low > 1 / len(inputs.scale)
 
 
 def _labels(part: Predictions, known: Collected, title: str) -> PageTable | None:
@@ -133,7 +131,8 @@ def _labels(part: Predictions, known: Collected, title: str) -> PageTable | None
         return None
     names = part.scale.names
     stages = np.array([[item.stage for item in known.neighbours[image_id]] for image_id in part.image_ids])
-    doubted = [item for item in ranked(part, doubts(part, stages)) if item.doubt >= LEAST_DOUBT]
+    least = min(LEAST_DOUBT, (len(names) - 1) / 2)
+    doubted = [item for item in ranked(part, doubts(part, stages)) if item.doubt >= least]
     rows = [
         Row(
             head=part.image_ids[item.row],
@@ -152,14 +151,14 @@ def _labels(part: Predictions, known: Collected, title: str) -> PageTable | None
     more = len(doubted) - len(rows)
     return PageTable(
         label=f"Labels worth checking, {title}",
-        caption="Labels worth checking: network and nearest training patients both put these images at least "
-        f"{LEAST_DOUBT:g} stage away from their label."
+        caption="Labels worth checking: network and nearest training images both put these at least "
+        f"{least:g} stage away from their label, on the same side."
         + (f" The {len(rows)} most doubted of {len(doubted)}." if more else ""),
         columns=(
             Column("Image"),
             Column("Label"),
             Column("Called"),
-            Column("Nearest training patients", short="Nearest"),
+            Column("Nearest training images", short="Nearest"),
             Column("Doubt (stages)", number=True, short="Doubt"),
         ),
         rows=rows,

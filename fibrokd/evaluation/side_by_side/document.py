@@ -37,6 +37,7 @@ def compare_document(
     """
     split = shared.parts[0].split
     samples = {part.network: bootstrap(part, config) for part in shared.parts}
+    different = [samples[name] for name in distinct_networks(runs)]
     networks = {
         run.network_name(network): {
             "run": run.name,
@@ -48,7 +49,7 @@ def compare_document(
         for network in run.parts
     }
     of_name = {run.network_name(network): network for run in runs for network in run.parts}
-    agreement = _same_name_first(agreements(list(samples.values())), of_name)
+    agreement = _same_name_first(agreements(different), of_name)
     return {
         "format": FORMAT,
         "split": split,
@@ -58,11 +59,24 @@ def compare_document(
         "bootstrap": metrics.bootstrap_words(shared.parts, config, shared.known_patients),
         "runs": {run.name: _run(run, shared) for run in runs},
         "networks": networks,
-        "comparisons": _same_name_first(comparisons(list(samples.values())), of_name),
+        "comparisons": _same_name_first(comparisons(different), of_name),
         "agreement": agreement,
         "repetitions": repetitions(runs, networks, agreement, split, same_but_seed),
         "settings": differing(runs),
     }
+
+
+def distinct_networks(runs: Sequence[Run]) -> list[str]:
+    """Return what networks are called, each once: one that several runs share is not compared with itself.
+
+    Nor is it compared several times with the others: every pair would stand in the correction as often.
+    """
+    found: dict[str, str] = {}
+    for run in runs:
+        for network in run.parts:
+            name = run.network_name(network)
+            found.setdefault(run.record.inputs.get(network, name), name)
+    return list(found.values())
 
 
 def _same_name_first(entries: list[dict[str, Any]], of_name: Mapping[str, str]) -> list[dict[str, Any]]:

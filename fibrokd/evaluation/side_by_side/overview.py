@@ -114,7 +114,7 @@ def _same(runs: Mapping[str, Any], inputs: ReportInputs) -> Iterator[str]:
             by_digest.setdefault(digest, []).append(name)
     for names in by_digest.values():
         if len(names) > 1:
-            yield f"{listing(names)} are one and the same network: their agreement says nothing."
+            yield f"{listing(names)} are one and the same network: pairs name it {names[0]}."
 
 
 def _headline(inputs: ReportInputs) -> PageTable:

@@ -114,6 +114,12 @@ def _differences(one: Run, other: Run) -> Iterator[str]:
         yield f"other data {between}"
     if not one.parts.keys() & other.parts.keys():
         yield f"no network of the same name {between}"
+    elif one.parts.keys() != other.parts.keys():
+        yield f"other networks {between}"
+    for network in sorted(one.parts.keys() & other.parts.keys()):
+        counts = [run.metrics["networks"][network]["parameters"] for run in (one, other)]
+        if counts[0] != counts[1]:
+            yield f"{network}: {counts[0]:,} and {counts[1]:,} parameters {between}"
     for network in sorted(one.parts.keys() & other.parts.keys() & one.trainings.keys() & other.trainings.keys()):
         first, second = one.trainings[network], other.trainings[network]
         if first.recipe == second.recipe:

@@ -74,7 +74,9 @@ def _recipe(record: Record, known: Mapping[str, Record]) -> dict[str, Any]:
 
 def _unseeded(node: Any) -> Any:
     if isinstance(node, Mapping):
-        return {key: _unseeded(value) for key, value in node.items() if key != SEED}
+        # The seed of a selection draws whose images are learned from: that is other data and no repetition.
+        kept = {key: value for key, value in node.items() if key != SEED}
+        return {key: value if key == "selection" else _unseeded(value) for key, value in kept.items()}
     return [_unseeded(item) for item in node] if isinstance(node, list) else node
 
 
