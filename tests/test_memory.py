@@ -15,6 +15,7 @@ def told_by_a_child() -> float:
     return float(subprocess.run([sys.executable, "-c", TELL], capture_output=True, check=True).stdout)
 
 
+@pytest.mark.slow
 def test_a_peak_counts_what_was_held_and_stays_when_it_is_given_back() -> None:
     before = memory.peak_mb()
     held = np.ones(int(before) * 2**17 + 2**26, np.float64)  # as much again as ever before, and 512 MB

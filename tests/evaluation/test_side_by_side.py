@@ -25,6 +25,7 @@ from fibrokd.evaluation.side_by_side.repetitions import DECLARED, RECORDS, check
 from fibrokd.evaluation.side_by_side.runs import Run, read_runs
 from fibrokd.evaluation.side_by_side.shared import Shared, shared_images
 from fibrokd.evaluation.side_by_side.table import COLUMNS, pair_table
+from fibrokd.evaluation.side_by_side.trainings import _unseeded
 from fibrokd.files import read_json, write_json
 from fibrokd.stages import METAVIR, StageScale
 from tests.evaluation.made_up import made_up_predictions
@@ -304,7 +305,30 @@ def test_a_shared_network_is_no_repetition_of_itself_and_is_named(tmp_path: Path
     folders = [write_assessed(tmp_path / f"r{k}", answers(0), seed=0) for k in (0, 1)]
     document, shared = compared(*folders)
     assert document["repetitions"] == []
-    assert "r0/teacher and r1/teacher are one and the same network" in page(document, shared)
+    assert "r0/teacher and r1/teacher are one and the same network: pairs name it r0/teacher." in page(document, shared)
+    assert {frozenset((pair["first"], pair["second"])) for pair in document["comparisons"]} == {
+        frozenset(("r0/student_kd", "r0/teacher"))
+    }
+    assert len(document["agreement"]) == 1
+    assert set(document["networks"]) == {"r0/teacher", "r0/student_kd", "r1/teacher", "r1/student_kd"}
+
+
+def test_other_numbers_of_parameters_are_no_repetition(tmp_path: Path) -> None:
+    folders = [write_assessed(tmp_path / f"r{k}", answers(k)) for k in range(2)]
+    metrics = read_json(folders[1] / "metrics.json")
+    metrics["networks"]["teacher"]["parameters"] = 23_518_277
+    other = write_assessed(tmp_path / "other", answers(1), metrics=metrics)
+    with pytest.raises(InputError, match="teacher: 1,000 and 23,518,277 parameters in r0 and other"):
+        check_declared(read(folders[0], other))
+    fewer = write_assessed(tmp_path / "fewer", answers(1, networks={"teacher": 1.0}))
+    with pytest.raises(InputError, match="other networks in r0 and fewer"):
+        check_declared(read(folders[0], fewer))
+
+
+def test_a_seed_that_draws_whose_images_are_learned_from_is_part_of_the_recipe() -> None:
+    drawn = {"train": {"seed": 0}, "selection": {"fraction": 0.1, "seed": 0}}
+    assert _unseeded(drawn) == _unseeded(drawn | {"train": {"seed": 1}})
+    assert _unseeded(drawn) != _unseeded(drawn | {"selection": {"fraction": 0.1, "seed": 1}})
 
 
 # --------------------------------------------------------------------------- the page

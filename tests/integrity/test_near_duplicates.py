@@ -93,6 +93,7 @@ def test_switched_off_it_finds_nothing() -> None:
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 1000), exact=st.booleans())
+@pytest.mark.slow
 def test_the_order_of_pictures_does_not_matter(seed: int, exact: bool) -> None:
     prints, _ = planted(80, 30, 0.85, seed)
     config = NearConfig(exact_up_to=20_000 if exact else 0)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
+from fibrokd.errors import InputError
 from fibrokd.evaluation.image_facts import write_image_facts
 from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.files import read_json, write_json
@@ -73,6 +74,15 @@ def test_images_are_told_by_numbers_and_facts_and_no_key_of_a_patient_leaves_the
     anonymous = assess.image_facts(without)
     assert set(anonymous.table["patient"]) == {""}
     assert "scanner" not in anonymous.columns
+
+
+@pytest.mark.parametrize(("wanted", "absent"), [(["val"], None), (["val", "test"], "test")])
+def test_without_test_images_nothing_is_asked(prepared, tmp_path, wanted, absent):
+    config = parse_config({"prepared": "p", "networks": {"teacher": "t"}, "splits": wanted}, AssessConfig)
+    held = replace(prepared, table=prepared.table[prepared.table["split"] != absent])
+    with pytest.raises(InputError, match="Expected test images, which the report is about"):
+        assess.collect(config, held, assess.image_facts(prepared), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

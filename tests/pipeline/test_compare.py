@@ -88,6 +88,24 @@ def test_more_networks_take_more_resamples_so_that_a_difference_can_be_seen() ->
     assert sampling(QUICK, 8, ()).resamples == 100
 
 
+def test_the_strictest_of_the_runs_decides_how_intervals_are_made(tmp_path: Path) -> None:
+    strict = {"bootstrap": {"level": 0.99, "min_clusters": 30}}
+    folders = [
+        write_assessed(tmp_path / "a", answers(0, patients=20)),
+        write_assessed(tmp_path / "b", answers(1, patients=20), config=strict),
+    ]
+    compare.run(folders, tmp_path / "out", QUICK)
+    document = read_json(tmp_path / "out" / "compare.json")
+    assert document["level"] == 0.99
+    assert "at least 30 needed" in document["networks"]["a/teacher"]["test"]["accuracy"]["note"]
+
+
+def test_images_that_networks_learned_from_are_not_compared_on(runs: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found those of the train split"):
+        compare.run(runs, tmp_path / "out", QUICK.model_copy(update={"split": "train"}))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_no_torch_is_needed(runs: list[Path], tmp_path: Path) -> None:
     code = (

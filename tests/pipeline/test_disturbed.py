@@ -13,6 +13,9 @@ from fibrokd.pipeline.disturbed import SETTINGS, chosen_rows, recorded, rendered
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
 
+# What it costs is rendering; the smoke run, in the fast suite, renders five patients anew.
+pytestmark = pytest.mark.slow
+
 SCANNERS = ["sonova", "handix"]
 
 

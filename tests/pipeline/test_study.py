@@ -213,6 +213,7 @@ def test_fractions_have_teachers_and_books_of_their_own(prepared, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_teacher_made_wrong_is_as_wrong_from_a_book_as_online(prepared, done, tmp_path):
     noisy = {"student": {"method": {"kind": "kd"}}, "teacher_noise": {"share": 0.5}}
     document = study.run(
