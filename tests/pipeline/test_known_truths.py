@@ -71,7 +71,7 @@ def test_a_scanner_that_tells_the_stage_is_found_as_control_as_gap_and_as_counte
     moved = [entry["moved"] for key, entry in robustness["networks"]["teacher"].items() if key.startswith("scanner_")]
     assert len(moved) == 4
     if confounded:
-        assert min(entry["low"] for entry in moved) > 2 * robustness["limit"], "the scanner is what it stages"
+        assert min(entry["low"] for entry in moved) > robustness["limit"], "the scanner is what it stages"
     else:
         assert max(entry["value"] for entry in moved) < robustness["limit"]
 
