@@ -31,7 +31,7 @@ from fibrokd.evaluation.stage_figures import stage_figures
 from fibrokd.evaluation.subgroups.document import subgroups
 from fibrokd.evaluation.units.document import units
 
-FORMAT = 4
+FORMAT = 5
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")

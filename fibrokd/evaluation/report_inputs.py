@@ -16,9 +16,12 @@ from fibrokd.errors import ArtifactError
 from fibrokd.evaluation.atlas.collected import Collected
 from fibrokd.evaluation.predictions import Predictions
 
+TEACHER, CONTROL = "teacher", "student_plain"
+"""What a run calls its teacher, and the student that learned without one."""
+
 NETWORK_TITLES = {
-    "teacher": "Teacher",
-    "student_plain": "Student without teacher (control)",
+    TEACHER: "Teacher",
+    CONTROL: "Student without teacher (control)",
     "student_kd": "Distilled student",
 }
 

@@ -128,15 +128,36 @@ def alarms(inputs: ReportInputs) -> list[str]:
 
 
 def unsteady(inputs: ReportInputs) -> list[str]:
-    """Return what moves a network by more stages than it may, see :mod:`fibrokd.evaluation.robustness.document`."""
+    """Return what moves a network by more stages than it may, or costs its sets the coverage that they promise.
+
+    See :mod:`fibrokd.evaluation.robustness.document`. Of sets only what two intervals say: fewer than wanted hold the
+    true stage, and fewer than of the same patients before.
+    """
     if inputs.robustness is None:
         return []
-    return [
-        f"{inputs.title_of(name)}, {entry['words']}: moved by {bounded(entry['moved'])} stages on average."
+    entries = [
+        (f"{inputs.title_of(name)}, {entry['words']}", entry)
         for name, found in inputs.robustness["networks"].items()
         for entry in found.values()
+    ]
+    moved = [
+        f"{title}: moved by {bounded(entry['moved'])} stages on average."
+        for title, entry in entries
         if entry["moved"]["value"] > inputs.robustness["limit"]
     ]
+    short = [
+        f"{title}: sets hold the true stage of {percent(sets['coverage']['value'])} of the patients instead of "
+        f"{percent(sets['before'])}, where {sets['level']:.0%} are wanted."
+        for title, entry in entries
+        if "refused" not in (sets := entry["stage_sets"])
+        and _surely_below(sets["coverage"], sets["level"])
+        and _surely_below(sets["change"], 0.0)
+    ]
+    return [*moved, *short]
+
+
+def _surely_below(interval: Mapping[str, Any], limit: float) -> bool:
+    return interval["high"] is not None and interval["high"] < limit
 
 
 # --------------------------------------------------------------------------- numbers

@@ -123,7 +123,7 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
     write_confusion(out / "confusion.csv", tested)
     found = collected(out, tested, _learned(prepared), plan.neighbours)
     write_neighbours(out / "neighbours.csv", found, prepared.scale.names)
-    moved = _robustness(tested, out, plan.bootstrap)
+    moved = _robustness(predictions, out, plan.bootstrap)
     report = ReportInputs(
         title=plan.title,
         document=document,
@@ -148,10 +148,13 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
     return [*(f"{name}.csv" for name in names), *stored, "metrics.json", "report.html"]
 
 
-def _robustness(tested: Sequence[Predictions], out: Path, config: BootstrapConfig) -> dict[str, Any] | None:
+def _robustness(predictions: Sequence[Predictions], out: Path, config: BootstrapConfig) -> dict[str, Any] | None:
     if not (out / DISTURBED).exists():
         return None
-    document = robustness_document(tested, read_predictions(out / DISTURBED, tested[0].scale), config)
+    tested = [part for part in predictions if part.split == "test"]
+    others = [part for part in predictions if part.split != "test"]
+    disturbed = read_predictions(out / DISTURBED, tested[0].scale)
+    document = robustness_document(tested, disturbed, config, others)
     write_json(out / "robustness.json", document)
     return document
 

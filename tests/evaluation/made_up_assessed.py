@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fibrokd.artifacts import Record, begin
+from fibrokd.evaluation.document import FORMAT
 from fibrokd.evaluation.image_facts import write_image_facts
 from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.files import digest_json, write_json
@@ -63,7 +64,7 @@ def write_assessed(
     points = {name: {} for name in parts[0].scale.cutoff_names}
     splits = {part.split: {"auroc": points} for part in parts}
     told = {name: {"parameters": 1000 + place, **splits} for place, name in enumerate(networks)}
-    brief = {"format": 4, "scale": list(parts[0].scale.names), "networks": told, "stamp": dict(stamp)}
+    brief = {"format": FORMAT, "scale": list(parts[0].scale.names), "networks": told, "stamp": dict(stamp)}
     write_json(out / "metrics.json", metrics or brief)
     run.finish(["predictions.csv", "images.csv", "metrics.json"])
     return out

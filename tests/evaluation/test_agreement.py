@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, mean_absolute_err
 
 from fibrokd.errors import TableError
 from fibrokd.evaluation.agreement.document import agreements
-from fibrokd.evaluation.agreement.figures import ERRING, FIGURES, OUTCOMES
+from fibrokd.evaluation.agreement.figures import BEING_SURE, ERRING, FIGURES, OUTCOMES
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
@@ -52,6 +52,8 @@ def by_hand(first, second):
         "both_wrong_same_stage": np.mean(~right & ~also & (one == other)),
         "both_wrong_other_stages": np.mean(~right & ~also & (one != other)),
     }
+    sure, surer = first.probabilities.max(axis=1), second.probabilities.max(axis=1)
+    found["overconfidence_gap"] = (surer.mean() - also.mean()) - (sure.mean() - right.mean())
     found["error_overlap"] = np.mean(~right & ~also) / (np.mean(~right) * np.mean(~also))
     return found
 
@@ -126,7 +128,9 @@ def test_agreement_is_the_same_from_either_side_and_outcomes_are_all_there_are(s
     config = BootstrapConfig(resamples=100)
     (one,), (turned,) = between(first, second, config=config), between(second, first, config=config)
     swapped = {"only_first_right": "only_second_right", "only_second_right": "only_first_right"}
-    for name in FIGURES:
+    gap, back = one["overconfidence_gap"], turned["overconfidence_gap"]
+    assert [back["value"], back["low"], back["high"]] == pytest.approx([-gap["value"], -gap["high"], -gap["low"]])
+    for name in FIGURES.keys() - BEING_SURE.keys():
         assert turned[swapped.get(name, name)] == one[name], name
     assert sum(one[name]["value"] for name in OUTCOMES) == pytest.approx(1)
     alike = one["same_stage"]["value"]
@@ -169,13 +173,13 @@ def report_on(*parts):
     return ReportInputs("", document, parts, lambda _: None, titles=TITLES)
 
 
-def test_the_report_has_two_tables_of_all_pairs_and_sentences_where_there_are_few():
+def test_the_report_has_three_tables_of_all_pairs_and_sentences_where_there_are_few():
     few = agreement(report_on(*(made_up_predictions(name, seed=k) for k, name in enumerate("ab"))))
-    assert [[row.head for row in table.rows] for table in few["tables"]] == [["First and Second"]] * 2
-    assert [len(table.columns) - 1 for table in few["tables"]] == [4, 6]
+    assert [[row.head for row in table.rows] for table in few["tables"]] == [["First and Second"]] * 3
+    assert [len(table.columns) - 1 for table in few["tables"]] == [4, 6, 1]
     assert len(few["words"]) == 1
     many = agreement(report_on(*(made_up_predictions(name, patients=12, seed=k) for k, name in enumerate("abcde"))))
-    assert [len(table.rows) for table in many["tables"]] == [10, 10]
+    assert [len(table.rows) for table in many["tables"]] == [10] * 3
     assert many["words"] == []
     assert agreement(report_on(made_up_predictions("a"))) is None
 

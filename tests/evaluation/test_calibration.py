@@ -164,6 +164,7 @@ def _in_order(part: Predictions, order: np.ndarray) -> Predictions:
     )
 
 
+@pytest.mark.slow  # a simulation
 @pytest.mark.parametrize(("factor", "true_error"), [(1.0, 0.0), (1.8, None)])
 def test_bounds_of_an_error_hold_the_true_one_and_chance_alone_is_told(factor: float, true_error: float | None) -> None:
     """A calibrated network's error is noise; bounds around the value alone held its truth in one cohort of ten."""

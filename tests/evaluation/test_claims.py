@@ -142,6 +142,7 @@ def test_the_interval_of_a_calibration_error_is_that_of_the_tables_and_its_p_agr
     assert figure_of(contrast(metric=metric, above=outside), found).p < 0.05
 
 
+@pytest.mark.slow  # a simulation
 def test_a_calibration_error_is_rarely_called_different_from_what_it_is_and_often_from_what_it_is_not():
     """One arm is calibrated: without what stands before ``added`` in the bounds, 43 % of cohorts exclude the truth."""
     options = argparse.Namespace(cohorts=30, patients=350, resamples=200, population=30_000)

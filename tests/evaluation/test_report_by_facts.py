@@ -10,20 +10,18 @@ from fibrokd.evaluation.report import ReportInputs, render_report
 from fibrokd.evaluation.sections.patients import patients
 from fibrokd.evaluation.sections.subgroups import BETTER, SAME, UNKNOWN, WORSE, in_words, subgroups
 from tests.evaluation.made_up import made_up_facts
-from tests.evaluation.test_report import FEW, SKILLS, _answers, _inputs, _Page, charts_drawn_once
-
-__all__ = ["charts_drawn_once"]  # a fixture of its own accord: equal charts are drawn once
+from tests.evaluation.made_up_report import FEW, SKILLS, Page, report_answers, report_inputs, show
 
 
 def inputs(**columns) -> ReportInputs:
     """A report on patients of fifty, the students weak on scanner "old", with facts of all images."""
-    parts = [weakened(part) if part.network != "teacher" else part for part in _answers(None)]
+    parts = [weakened(part) if part.network != "teacher" else part for part in report_answers(None)]
     own = [part for part in parts if part.network == "teacher"]
     scanner = ["old" if is_old(name) else "new" for part in own for name in part.groups]
     facts = made_up_facts(own, scanner=scanner, place=["north"] * len(scanner), **columns)
     costs = {name: {"parameters": 1_522_981} for name in SKILLS}
-    document = metrics_document(parts, costs, _inputs().stamp, FEW, facts=facts)
-    return replace(_inputs(), document=document, predictions=parts)
+    document = metrics_document(parts, costs, report_inputs().stamp, FEW, facts=facts)
+    return replace(report_inputs(), document=document, predictions=parts)
 
 
 def is_old(group):
@@ -44,7 +42,7 @@ def made():
 
 @pytest.fixture(scope="module")
 def text(made):
-    return _Page(render_report(made)).text
+    return Page(show(made, "patients", "subgroups")).text
 
 
 def test_who_is_staged_worse_is_said_first_and_who_is_not_is_not(made, text):
@@ -72,9 +70,9 @@ def test_patients_have_figures_of_their_own_and_how_they_came_about_is_told(made
 
 
 def test_without_facts_neither_section_is_there():
-    document = metrics_document(_answers(None), {name: {"parameters": 1} for name in SKILLS}, config=FEW)
-    without = replace(_inputs(), document=document)
-    text = _Page(render_report(without)).text
+    document = metrics_document(report_answers(None), {name: {"parameters": 1} for name in SKILLS}, config=FEW)
+    without = replace(report_inputs(), document=document)
+    text = Page(render_report(without)).text
     assert patients(without) is None
     assert subgroups(without) is None
     assert "Patients and studies" not in text
@@ -82,19 +80,19 @@ def test_without_facts_neither_section_is_there():
 
 
 def test_where_nothing_is_worse_that_is_no_evidence():
-    own = [part for part in _answers(None) if (part.network, part.split) == ("teacher", "test")]
+    own = [part for part in report_answers(None) if (part.network, part.split) == ("teacher", "test")]
 
     def report(scanner):
         facts = made_up_facts(own, scanner=scanner)
-        document = metrics_document(own, {"teacher": {"parameters": 1}}, _inputs().stamp, FEW, facts=facts)
-        return replace(_inputs(rounds=None), document=document, predictions=own)
+        document = metrics_document(own, {"teacher": {"parameters": 1}}, report_inputs().stamp, FEW, facts=facts)
+        return replace(report_inputs(rounds=None), document=document, predictions=own)
 
     fair = report(["a" if k % 4 < 2 else "b" for k in range(100)])  # patients have two images each
     assert subgroups(fair)["findings"] == []
-    assert "no evidence that all are staged alike" in _Page(render_report(fair)).text
+    assert "no evidence that all are staged alike" in Page(show(fair, "patients", "subgroups")).text
     small = report(["a" if k < 6 else "b" for k in range(100)])
     assert subgroups(small)["compared"] == 0
-    assert "No subgroup is large enough" in _Page(render_report(small)).text
+    assert "No subgroup is large enough" in Page(show(small, "patients", "subgroups")).text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from fibrokd.evaluation.report import write_report
 from fibrokd.pipeline import compare
 from tests.evaluation.made_up_assessed import answers, write_assessed
-from tests.evaluation.test_report import UNFIT, _inputs
+from tests.evaluation.made_up_report import UNFIT, report_inputs
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def _report(folder: Path) -> Path:
-    write_report(folder / "report.html", _inputs(UNFIT))
+    write_report(folder / "report.html", report_inputs(UNFIT))
     return folder / "report.html"
 
 
@@ -67,7 +67,7 @@ def test_a_page_opens_without_requests_or_complaints_and_fits_the_screen(
 def test_axe_finds_no_serious_fault(tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api")
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    write_report(tmp_path / "report.html", _inputs(UNFIT))
+    write_report(tmp_path / "report.html", report_inputs(UNFIT))
     with api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1200, "height": 900})

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fibrokd.evaluation.conformal.stage_sets import stage_sets
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.report import render_report
 from fibrokd.evaluation.robustness.disturbances import DISTURBANCES, RENDERED, is_rendered, words_of
 from fibrokd.evaluation.robustness.document import robustness_document
 from tests.evaluation.made_up import made_up_predictions
-from tests.evaluation.test_report import _inputs, _Page
+from tests.evaluation.made_up_report import Page, report_inputs, show
 
 FEW = BootstrapConfig(resamples=200)
 
@@ -119,22 +119,94 @@ def test_patients_rendered_otherwise_are_compared_with_their_unchanged_rendering
     assert found["rendered_gain"]["kind"] == "rendered"
 
 
+# --------------------------------------------------------------------------- stage sets
+def of_split(split, patients, seed, **how):
+    part = made_up_predictions("teacher", patients=patients, frames=1, skill=0.8, seed=seed, **how)
+    return replace(
+        part,
+        split=split,
+        image_ids=tuple(split + image_id for image_id in part.image_ids),
+        groups=tuple(split + group for group in part.groups),
+    )
+
+
+FIXED_ON = [of_split("val", 60, 4), of_split("calibration", 60, 5)]
+
+
+def sets_of(after, before=None):
+    before = of_split("test", 80, 6) if before is None else before
+    found = robustness_document([before], [after], FEW, FIXED_ON)
+    return found["networks"]["teacher"][after.split]["stage_sets"]
+
+
+def test_sets_of_pictures_that_stayed_hold_what_they_held():
+    found = sets_of(replace(of_split("test", 80, 6), split="haze"))
+    assert found["coverage"]["value"] == found["before"] > 0.7
+    assert [found[name]["value"] for name in ("change", "grown")] == [0, 0]
+
+
+def test_sets_of_disturbed_pictures_are_those_of_the_same_threshold_and_lose_the_truth_where_answers_move():
+    before = of_split("test", 80, 6)
+    surely_elsewhere = np.full((80, 5), 0.001)
+    surely_elsewhere[np.arange(80), (before.truth + 2) % 5] = 0.996
+    found = sets_of(replace(before, split="haze", probabilities=surely_elsewhere), before)
+    own = stage_sets(before, {part.split: part for part in FIXED_ON})
+    assert found["before"] == pytest.approx(own.covered.mean(), abs=1e-6)
+    assert found["coverage"]["value"] == 0
+    assert found["change"]["value"] == pytest.approx(-own.covered.mean(), abs=1e-6)
+    assert found["change"]["high"] < 0
+    assert found["grown"]["value"] == pytest.approx(1 - own.sizes.mean(), abs=1e-6), "sure, and wrong"
+    unsure = sets_of(replace(before, split="haze", probabilities=np.full((80, 5), 0.2)), before)
+    assert unsure["coverage"]["value"] > 0.5, "who is unsure adds stages"
+    assert unsure["grown"]["value"] > 0.5
+
+
+def test_without_calibration_images_sets_are_refused_and_the_reason_is_told():
+    part = made_up_predictions("teacher", patients=20)
+    found = robustness_document([part], [disturbed(part, "haze")], FEW)
+    assert found["networks"]["teacher"]["haze"]["stage_sets"] == {
+        "level": 0.9,
+        "refused": "there are no answers on calibration images",
+    }
+    text = Page(show(report_inputs(robustness=found), "robustness")).text
+    assert "Teacher: no sets, because there are no answers on calibration images." in text
+    assert "Sets of the same patients" not in text
+
+
+def test_a_lost_promise_is_said_on_the_first_screen_and_its_figures_stand_where_answers_are_steady():
+    before = of_split("test", 80, 6)
+    other = np.full((80, 5), 0.001)
+    other[np.arange(80), np.where(before.truth < 4, before.truth + 1, 3)] = 0.996
+    after = replace(before, split="haze", probabilities=other)
+    page = Page(show(report_inputs(robustness=robustness_document([before], [after], FEW, FIXED_ON)), "robustness"))
+    kept = sets_of(after, before)
+    line = f"sets hold the true stage of 0.0 % of the patients instead of {100 * kept['before']:.1f} %, where 90% are"
+    assert page.text.count(line) == 2
+    assert "Sets of the same patients, 90 % wanted" in page.text
+    steady = robustness_document([before], [replace(before, split="haze")], FEW, FIXED_ON)
+    text = Page(show(report_inputs(robustness=steady), "robustness")).text
+    assert "instead of" not in text
+    assert "Sets of the same patients, 90 % wanted" in text
+
+
 # --------------------------------------------------------------------------- report
 def test_a_network_that_moves_is_said_to_on_the_first_screen_and_where_it_is_shown():
     part = made_up_predictions("teacher", patients=20)
     moved = [disturbed(part, "haze", 0.9), disturbed(part, "rendered"), disturbed(part, "scanner_handix", 0.1)]
-    page = _Page(render_report(_inputs(robustness=robustness_document([part], moved, FEW))))
+    page = Page(show(report_inputs(robustness=robustness_document([part], moved, FEW)), "robustness"))
     line = "Teacher, haze of 40 grey levels near the probe: moved by 0."
     assert page.text.count(line) == 2
-    assert "Moved by more than 0.5 stages" in page.text
+    assert "Not steady" in page.text
     assert "Same patients on scanner handix" in page.text
     assert "Simulated patients were also examined again" in page.text
 
 
 def test_a_network_that_stays_is_not_praised():
     part = made_up_predictions("teacher", patients=20)
-    html = render_report(_inputs(robustness=robustness_document([part], [disturbed(part, "haze", 0.1)], FEW)))
-    text = _Page(html).text
-    assert "Nothing that was tried moves a network by more than 0.5 stages on average." in text
+    html = show(
+        report_inputs(robustness=robustness_document([part], [disturbed(part, "haze", 0.1)], FEW)), "robustness"
+    )
+    text = Page(html).text
+    assert "Nothing that was tried moves a network by more than 0.5 stages on average, or surely costs" in text
     assert "says nothing about whether it was right" in text
     assert "Simulated patients were also" not in text

@@ -91,5 +91,6 @@ def _resampled(by_cluster: PairTotals, config: BootstrapConfig) -> PairTotals:
     return PairTotals(
         np.concatenate([part.stages for part in parts]),
         np.concatenate([part.distance for part in parts]),
+        np.concatenate([part.surer for part in parts]),
         np.concatenate([part.outcomes for part in parts]),
     )

@@ -29,11 +29,13 @@ class PairTotals:
     Args:
         stages: Number of images by (stage of the first network, stage of the second one).
         distance: Sum of the total-variation distances of their probabilities.
+        surer: Sum of the probabilities that the second network gives to the stages it calls, minus that of the first.
         outcomes: Number of images by :data:`OUTCOMES`.
     """
 
     stages: Float[np.ndarray, "*batch K K"]
     distance: Float[np.ndarray, "*batch"]
+    surer: Float[np.ndarray, "*batch"]
     outcomes: Float[np.ndarray, "*batch 5"]
 
     @property
@@ -45,8 +47,9 @@ class PairTotals:
     def weighted(self, weights: Float[np.ndarray, "R G"]) -> PairTotals:
         """Return the totals of R weighted sums of the G sets held here."""
         G, K = self.stages.shape[0], self.stages.shape[-1]
-        sums = weights @ np.column_stack([self.stages.reshape(G, K * K), self.distance, self.outcomes])
-        return PairTotals(sums[:, : K * K].reshape(-1, K, K), sums[:, K * K], sums[:, K * K + 1 :])
+        sums = weights @ np.column_stack([self.stages.reshape(G, K * K), self.distance, self.surer, self.outcomes])
+        stages, distance, surer, outcomes = np.split(sums, [K * K, K * K + 1, K * K + 2], axis=1)
+        return PairTotals(stages.reshape(-1, K, K), distance[:, 0], surer[:, 0], outcomes)
 
 
 def pair_totals(first: Predictions, second: Predictions, codes: Int[np.ndarray, " N"]) -> PairTotals:
@@ -64,6 +67,7 @@ def pair_totals(first: Predictions, second: Predictions, codes: Int[np.ndarray, 
     return PairTotals(
         stages=cells.reshape(G, K, K).astype(np.float64),
         distance=np.bincount(codes, weights=total_variation(first, second), minlength=G),
+        surer=np.bincount(codes, weights=_stated(second) - _stated(first), minlength=G),
         outcomes=kinds.reshape(G, len(OUTCOMES)).astype(np.float64),
     )
 
@@ -78,6 +82,12 @@ def total_variation(first: Predictions, second: Predictions) -> Float[np.ndarray
     p, q = (part.probabilities / part.probabilities.sum(axis=1, keepdims=True) for part in (first, second))
     moved: np.ndarray = np.abs(p - q).sum(axis=1) / 2
     return moved
+
+
+def _stated(part: Predictions) -> Float[np.ndarray, " N"]:
+    """Probability of the stage that is called."""
+    stated: np.ndarray = part.probabilities.max(axis=1) / part.probabilities.sum(axis=1)
+    return stated
 
 
 def _outcomes(first: Predictions, second: Predictions) -> Int[np.ndarray, " N"]:
@@ -97,6 +107,7 @@ class Figure:
         definition: One sentence for a reader who is no statistician.
         undefined: Why the function may answer NaN.
         proportion: It is a share of images.
+        signed: It is a difference, and its sign is shown.
     """
 
     title: str
@@ -104,6 +115,7 @@ class Figure:
     definition: str
     undefined: str = "there are no images"
     proportion: bool = False
+    signed: bool = False
 
 
 def _of_stages(metric: Callable[[Totals], Float[np.ndarray, "*batch"]], pair: PairTotals) -> np.ndarray:
@@ -141,6 +153,12 @@ def error_overlap(pair: PairTotals) -> Float[np.ndarray, "*batch"]:
     both = pair.outcomes[..., 3] + pair.outcomes[..., 4]
     first, second = both + pair.outcomes[..., 2], both + pair.outcomes[..., 1]
     return _divided(both * pair.images, first * second)
+
+
+def overconfidence_gap(pair: PairTotals) -> Float[np.ndarray, "*batch"]:
+    """Overconfidence (mean probability of the called stage minus accuracy) of the second network minus the first's."""
+    more_often_right = pair.outcomes[..., 2] - pair.outcomes[..., 1]
+    return _divided(pair.surer - more_often_right, pair.images)
 
 
 def _divided(part: Float[np.ndarray, "*batch"], whole: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
@@ -199,5 +217,16 @@ ERRING: dict[str, Figure] = {
 }
 """Where two networks are right and wrong together."""
 
-FIGURES = SAYING | ERRING
+BEING_SURE: dict[str, Figure] = {
+    "overconfidence_gap": Figure(
+        "Second more overconfident by",
+        overconfidence_gap,
+        "Overconfidence (mean probability of the called stage minus accuracy) of the second network minus that of the "
+        "first, on the same images: 0 where both are as sure as they are right, or miss it by as much.",
+        signed=True,
+    ),
+}
+"""Whether one is surer than it is right by more than the other."""
+
+FIGURES = SAYING | ERRING | BEING_SURE
 """Every figure of a pair."""

@@ -3,7 +3,7 @@
 ``shift`` is the mean change of the expected stage Σₖ k pₖ, with its sign; ``moved`` the mean of its size, image by
 image; ``changed`` the share of images that were called another stage; ``balanced_accuracy`` its change. All are of the
 same images before and after, with patient-cluster intervals. A clinician reads ``moved``: by how many stages an answer
-about one patient depends on how the picture was taken.
+about one patient depends on how the picture was taken. ``stage_sets`` says whether sets still hold the true stage.
 
 Shape letters: N images.
 """
@@ -16,19 +16,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from fibrokd.evaluation.intervals import (
-    BootstrapConfig,
-    Estimate,
-    Interval,
-    as_json,
-    bootstrap,
-    draw_counts,
-    interval_of,
-    paired_difference,
-)
+from fibrokd.evaluation.intervals import BootstrapConfig, as_json, bootstrap, paired_difference
 from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.robustness.disturbances import SAME, is_rendered, words_of
+from fibrokd.evaluation.robustness.means import mean_over_clusters
+from fibrokd.evaluation.robustness.sets import sets_kept
 
 LIMIT = 0.5
 """Mean size of the shift, in stages, above which a network follows the picture's making more than its patient."""
@@ -38,7 +31,10 @@ FIGURES = ("shift", "moved", "changed", "balanced_accuracy")
 
 
 def robustness_document(
-    answers: Sequence[Predictions], disturbed: Sequence[Predictions], config: BootstrapConfig
+    answers: Sequence[Predictions],
+    disturbed: Sequence[Predictions],
+    config: BootstrapConfig,
+    fixed_on: Sequence[Predictions] = (),
 ) -> dict[str, Any]:
     """Return the content of robustness.json.
 
@@ -49,8 +45,12 @@ def robustness_document(
         answers: Answers to stored pictures, one part per network.
         disturbed: Answers to disturbed ones; ``split`` is the key of the disturbance.
         config: How intervals are made.
+        fixed_on: Answers to the validation and calibration images that stage sets rest on.
     """
     unchanged = {part.network: part for part in answers}
+    others: dict[str, dict[str, Predictions]] = {name: {} for name in unchanged}
+    for part in fixed_on:
+        others[part.network][part.split] = part
     rendered = {part.network: part for part in disturbed if part.split == SAME}
     networks: dict[str, dict[str, Any]] = {}
     for part in disturbed:
@@ -62,7 +62,11 @@ def robustness_document(
             "kind": "rendered" if is_rendered(part.split) else "recorded",
             "images": len(part),
         }
-        networks.setdefault(part.network, {})[part.split] = entry | _figures(before, part, config)
+        networks.setdefault(part.network, {})[part.split] = {
+            **entry,
+            **_figures(before, part, config),
+            "stage_sets": sets_kept(before, part, others[part.network], config),
+        }
     return {"limit": LIMIT, "networks": networks}
 
 
@@ -71,7 +75,7 @@ def _figures(before: Predictions, after: Predictions, config: BootstrapConfig) -
     values = {"shift": shift, "moved": np.abs(shift), "changed": (after.predicted != before.predicted).astype(float)}
     samples = bootstrap(after, config), bootstrap(before, config)
     return {
-        **{name: as_json(_mean(each, before, config, name == "changed")) for name, each in values.items()},
+        **{name: as_json(mean_over_clusters(each, before, config, name == "changed")) for name, each in values.items()},
         "balanced_accuracy": as_json(paired_difference(METRICS["balanced_accuracy"], *samples)),
     }
 
@@ -79,12 +83,3 @@ def _figures(before: Predictions, after: Predictions, config: BootstrapConfig) -
 def _expected(part: Predictions) -> Float[np.ndarray, " N"]:
     stage: np.ndarray = part.probabilities @ np.arange(len(part.scale))
     return stage
-
-
-def _mean(values: Float[np.ndarray, " N"], part: Predictions, config: BootstrapConfig, proportion: bool) -> Interval:
-    """Mean over images, with its interval over clusters."""
-    codes = np.unique(np.array(part.groups), return_inverse=True)[1]
-    sums, images = np.bincount(codes, values), np.bincount(codes).astype(float)
-    drawn = np.concatenate([(counts @ sums) / (counts @ images) for counts in draw_counts(len(images), config)])
-    found = Estimate(float(values.mean()), drawn, len(images), "there are no images", proportion)
-    return interval_of(found, config)

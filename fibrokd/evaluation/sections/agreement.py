@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fibrokd.evaluation.agreement.figures import ERRING, FIGURES, SAYING, Figure
+from fibrokd.evaluation.agreement.figures import BEING_SURE, ERRING, FIGURES, SAYING, Figure
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, cell, percent
+from fibrokd.evaluation.wording import Cell, Footnotes, cell, percent
 
 SPELLED_OUT = 6
 """Pairs that are told in sentences; of more, tables are read."""
@@ -41,6 +41,7 @@ def agreement_tables(
     return [
         _table("Agreement", f"What two networks say of the same images, {intervals}", SAYING, found, titles),
         _table("Errors in common", f"Who is right and wrong together, {intervals}", ERRING, found, titles),
+        _table("Being sure", f"Who is surer than it is right, {intervals}", BEING_SURE, found, titles),
     ]
 
 
@@ -55,12 +56,16 @@ def _table(
     rows = [
         Row(
             f"{titles[item['first']]} and {titles[item['second']]}",
-            [cell(item[name], footnotes, unit_scale=figure.proportion) for name, figure in figures.items()],
+            [_cell(item[name], figure, footnotes) for name, figure in figures.items()],
         )
         for item in found
     ]
     columns = [Column("Networks"), *(Column(figure.title) for figure in figures.values())]
     return PageTable(label, caption, columns, rows, notes=footnotes.listed)
+
+
+def _cell(interval: Mapping[str, Any], figure: Figure, footnotes: Footnotes) -> Cell:
+    return cell(interval, footnotes, unit_scale=figure.proportion, signed=figure.signed)
 
 
 def in_words(entry: Mapping[str, Any], titles: Mapping[str, str]) -> str:

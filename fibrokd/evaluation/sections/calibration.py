@@ -9,7 +9,7 @@ from fibrokd.evaluation.calibration.binned import BINS
 from fibrokd.evaluation.calibration.document import ERRORS, SCORED
 from fibrokd.evaluation.figures import reliability_uri
 from fibrokd.evaluation.metrics import METRICS
-from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.report_inputs import CONTROL, TEACHER, ReportInputs
 from fibrokd.evaluation.wording import Footnotes, bounded, cell, number
 
 TITLES = {
@@ -39,7 +39,10 @@ def calibration(inputs: ReportInputs) -> dict[str, Any] | None:
         return None
     scaled = {name: m["calibration"]["temperature"] for name, m in found.items() if "temperature" in m["calibration"]}
     return {
-        "words": [_in_words(inputs.title_of(name), metrics) for name, metrics in found.items()],
+        "words": [
+            *(_in_words(inputs.title_of(name), metrics) for name, metrics in found.items()),
+            *_taken_over(inputs),
+        ],
         "rows": [
             {
                 "network": inputs.title_of(name),
@@ -95,6 +98,53 @@ def _in_words(title: str, metrics: Mapping[str, Any]) -> str:
     if found["high"] < 0:
         return f"{title} is not sure enough ({bounds})."
     return f"{title} is on average as sure as it is right, as far as can be told ({bounds})."
+
+
+def _taken_over(inputs: ReportInputs) -> list[str]:
+    """Whether students that had a teacher are as much too sure as it is, judged beside the one that had none."""
+    entries = [entry for entry in inputs.document["agreement"] if entry["split"] == inputs.split]
+    gaps = {(entry["first"], entry["second"]): entry["overconfidence_gap"] for entry in entries}
+    control = gaps.get((TEACHER, CONTROL))
+    if control is None:
+        return []
+    return [
+        taken_over(inputs.title_of(name), control, gap)
+        for (first, name), gap in gaps.items()
+        if first == CONTROL and (TEACHER, name) in gaps
+    ]
+
+
+def taken_over(title: str, control: Mapping[str, Any], student: Mapping[str, Any]) -> str:
+    """Return whether a student took over its teacher's calibration, as far as differences surely have a sign.
+
+    Args:
+        title: What the student is called.
+        control: Overconfidence of the student without a teacher minus that of the teacher.
+        student: Overconfidence of the student minus that of the one without a teacher.
+    """
+    sign, moved = _sure_sign(control), _sure_sign(student)
+    told = f"{title} is more overconfident than the student without a teacher by {_signed(student)}"
+    if not sign:
+        return (
+            f"{told}. That one and the teacher do not surely differ ({_signed(control)}): nothing to take over shows."
+        )
+    if not moved:
+        return f"{told}: whether it took over any of its teacher's calibration cannot be told."
+    if moved == sign:
+        return f"{told}: it moved away from its teacher's calibration, not towards it."
+    return f"{told}: towards its teacher, which that one exceeds by {_signed(control)}. It takes after its teacher."
+
+
+def _sure_sign(found: Mapping[str, Any]) -> int:
+    if found["low"] is None:
+        return 0
+    return int(found["low"] > 0) - int(found["high"] < 0)
+
+
+def _signed(found: Mapping[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{number(found['value'], signed=True)}, no interval"
+    return f"{number(found['value'], signed=True)} ({number(found['low'], True)} to {number(found['high'], True)})"
 
 
 def _figure(title: str, bins: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, bounded, cell, unsteady
+from fibrokd.evaluation.wording import Footnotes, bounded, cell, percent, unsteady
 
 _TITLES = {
     "recorded": "The stored picture, disturbed",
@@ -25,6 +26,7 @@ def robustness(inputs: ReportInputs) -> dict[str, Any] | None:
     return {
         "limit": f"{limit:g}",
         "tables": [_table(inputs, networks, kind) for kind in present],
+        **_sets(inputs, networks),
         "rendered": "rendered" in present,
         "findings": unsteady(inputs),
         "most": [_most(inputs, name, found) for name, found in networks.items()],
@@ -44,8 +46,7 @@ def _table(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]], kind
             for entry in known
             for shown in (cell(entry["moved"], footnotes), cell(entry["changed"], footnotes, unit_scale=True))
         ]
-        words = known[0]["words"]
-        rows.append(Row(words[:1].upper() + words[1:], cells, aside=f"{known[0]['images']} images"))
+        rows.append(Row(_sentence(known[0]["words"]), cells, aside=f"{known[0]['images']} images"))
     columns = [Column("Picture")]
     for name in networks:
         title = inputs.title_of(name)
@@ -53,6 +54,44 @@ def _table(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]], kind
     level = f"{100 * inputs.document['level']:g} %"
     caption = f"{_TITLES[kind]}: mean size of the shift of the expected stage, with {level} intervals"
     return PageTable(_TITLES[kind], caption, columns, rows, notes=footnotes.listed)
+
+
+def _sets(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table of stage sets, and why networks have none."""
+    first = {name: next(iter(found.values()))["stage_sets"] for name, found in networks.items()}
+    made = {name: found for name, found in networks.items() if "refused" not in first[name]}
+    refused = [
+        f"{inputs.title_of(name)}: no sets, because {first[name]['refused']}." for name in networks if name not in made
+    ]
+    if not made:
+        return {"sets": None, "refused": refused, "wanted": ""}
+    footnotes = Footnotes()
+    rows = []
+    for key, entry in next(iter(made.values())).items():
+        cells = [
+            shown
+            for sets in (found[key]["stage_sets"] for found in made.values())
+            for shown in (
+                replace(cell(sets["coverage"], footnotes, unit_scale=True), aside=f"before: {percent(sets['before'])}"),
+                cell(sets["grown"], footnotes, signed=True),
+            )
+        ]
+        rows.append(Row(_sentence(entry["words"]), cells))
+    columns = [Column("Picture")]
+    for name in made:
+        title = inputs.title_of(name)
+        columns += [Column(f"{title}: {words}") for words in ("true stage held", "stages added")]
+    wanted = f"{100 * first[next(iter(made))]['level']:g} %"
+    caption = f"Sets of the same patients, {wanted} wanted, with {100 * inputs.document['level']:g} % intervals"
+    return {
+        "sets": PageTable("Sets of the same patients", caption, columns, rows, notes=footnotes.listed),
+        "refused": refused,
+        "wanted": wanted,
+    }
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _most(inputs: ReportInputs, name: str, found: Mapping[str, Any]) -> str:

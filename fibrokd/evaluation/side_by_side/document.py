@@ -20,7 +20,7 @@ from fibrokd.evaluation.side_by_side.settings import differing
 from fibrokd.evaluation.side_by_side.shared import Shared
 from fibrokd.evaluation.stage_figures import stage_figures
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = Path(metrics.__file__).with_name("compare.schema.json")
 
 
