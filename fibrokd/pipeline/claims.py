@@ -48,7 +48,8 @@ def run(config: ClaimsConfig, studies: Path) -> str:
     found = {arm: _pool(arm, trials[arm.study], sampling) for arm in wanted}
     spreads = {study: _spreads(own, sampling) for study, own in trials.items()}
     judged = judge_claims(config, {arm: pool for arm, pool in found.items() if pool is not None}, spreads)
-    return claims_markdown(config, judged)
+    our_readings = {kind for kind, method in METHODS.items() if method.is_our_reading}
+    return claims_markdown(config, judged, our_readings)
 
 
 def _spreads(trials: list[Trial], sampling: BootstrapConfig) -> dict[tuple[str, float, tuple[str, ...], str], Spread]:

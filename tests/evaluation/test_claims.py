@@ -370,8 +370,13 @@ def test_the_page_says_of_every_claim_what_was_wanted_what_was_found_and_what_is
     assert "| It helps. | `kd` | all | reproduced |" in page
     assert "* balanced accuracy: `medium/kd` − `medium/none` above 0: +0." in page
     assert "* `medium/kd` parameters below 11: +10.000 (seeds +10.000 / +10.000 / +10.000)" in page
-    assert "**Not tested yet**" in page
+    assert "It helps. Of `kd`: **reproduced** (" in page
+    assert "**not tested yet**" in page
+    assert "`kd` (our reading)" not in page
     assert "* Missing: 3 seeds that medium/absent (0 networks), medium/kd (3 networks) have in common." in page
     assert "A benchmark measures it." in page
     assert "multiplied by the 2 claims" in page
     assert page == claims_markdown(config, judge(config, found))
+    ours = claims_markdown(config, judge(config, found), {"kd"})
+    assert "| It helps. | `kd` (our reading) | all | reproduced |" in ours
+    assert "It helps. Of `kd` (our reading): **reproduced** (" in ours

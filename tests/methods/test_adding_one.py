@@ -1,4 +1,4 @@
-"""A method is a file, a configuration and a row: with nothing else changed, the suites take up a new one."""
+"""A method is a file, its configuration, its tests and a row: with nothing else changed, suites take up a new one."""
 
 import os
 import shutil
@@ -13,6 +13,11 @@ pytestmark = pytest.mark.slow
 NEW = "as_vanilla_kd"
 SUITES = ["conformance", "gradients", "refusals", "from_configuration_to_bundle"]
 
+OWN_TESTS = """from tests.methods.coefficients import SHARED, VANILLA, Weighed
+
+WEIGHED = Weighed(SHARED, {"train": VANILLA})
+"""
+
 
 def _renamed(text):
     for old in ('kind: Literal["kd"] = "kd"', 'kind="kd"'):
@@ -22,7 +27,7 @@ def _renamed(text):
 
 
 @pytest.mark.timeout(600)
-def test_a_file_a_configuration_and_a_row_are_all(tmp_path):
+def test_a_file_a_configuration_a_test_file_and_a_row_are_all(tmp_path):
     for part in ("fibrokd", "configs", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -30,6 +35,7 @@ def test_a_file_a_configuration_and_a_row_are_all(tmp_path):
     (tmp_path / f"fibrokd/methods/{NEW}.py").write_text(_renamed(text), encoding="utf-8")
     shipped = (ROOT / "configs/methods/kd.yaml").read_text(encoding="utf-8")
     (tmp_path / f"configs/methods/{NEW}.yaml").write_text(shipped.replace("kind: kd", f"kind: {NEW}"), encoding="utf-8")
+    (tmp_path / f"tests/methods/test_{NEW}.py").write_text(OWN_TESTS, encoding="utf-8")
     rows = tmp_path / "fibrokd/methods/__init__.py"
     text = rows.read_text(encoding="utf-8")
     for start in ("from fibrokd.methods import (\n", "_MODULES = (\n"):

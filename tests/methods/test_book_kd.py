@@ -22,9 +22,12 @@ from fibrokd.training.objective import Moment
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
+from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed(SHARED, {"train": VANILLA})
 
 FIRST, LAST = Moment(0, 4), Moment(3, 4)
 PLAIN = {"correction": False, "entropy_weights": False}

@@ -15,9 +15,15 @@ from fibrokd.training.book import BookConfig
 from fibrokd.training.networks import build
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, soft_kl
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import START, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed(
+    {"hard_share": 0.3, "kd_temperature": 2.0, "factor": 1.5},
+    {"train": {"supervised": 1.5 * 0.3, "views": 1.5 * 0.7 * 2.0**2 / 2, "copies": 1.5 * 0.7 * 2.0**2 / 2}},
+)
 
 PLAIN = SupervisedTerm(SupervisedConfig(), torch.ones(K))
 WEIGHTED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 0.0, 1.5, 0.7]))

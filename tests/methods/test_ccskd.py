@@ -16,9 +16,33 @@ from fibrokd.training.networks import Outputs
 from fibrokd.training.objective import Moment
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.targets import agreement
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import SUPERVISED, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed(
+    {
+        "label_weight": 0.7,
+        "selective_weight": 0.2,
+        "kd_weight": 0.3,
+        "channel_weight": 5.0,
+        "relation_weight": 4.0,
+        "kd_temperature": 2.0,
+        "labels_enter": 0.0,
+        "channel_decays_at": (0.0, 0.8),
+        "decay": 0.5,
+    },
+    {
+        "train": {
+            "supervised": 0.7,
+            "selective": 0.2 * 2.0**2,
+            "kd": 0.3 * 2.0**2,
+            "channel": 5.0 * 0.5,
+            "relation": 4.0,
+        }
+    },
+)
 
 LATE = Moment(80, 200)
 WIDTHS = {"s8": 4, "s16": 6}
@@ -51,6 +75,7 @@ def _signal(logits):
         (0.3001, 1, 0.9, 0.81),
         (0.8, 1, 0.81, 0.9**5),
         (0.9999, 1, 0.81, 0.9**6),
+        (1.0, 1, 0.81, 0.9**6),
     ],
 )
 def test_the_schedule_at_its_break_points(progress, labels, channel, selective):
@@ -69,6 +94,22 @@ def test_before_labels_join_they_have_no_gradient(student, teacher):
         assert (terms["selective"].coefficient > 0) == joined
         assert terms["kd"].coefficient == pytest.approx(0.1)
         assert terms["relation"].coefficient == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(("progress", "joined", "decays"), [(0.0, 0, 0), (0.3, 1, 1), (0.8, 1, 2), (1.0, 1, 2)])
+def test_every_term_has_the_coefficient_of_its_moment(student, teacher, progress, joined, decays):
+    weights = {"label_weight": 0.7, "selective_weight": 0.2, "kd_weight": 0.3, "channel_weight": 5.0}
+    objective = _objective(**weights, relation_weight=4.0, kd_temperature=2.0, decay=0.5)
+    terms = objective(_outputs(student), _signal(teacher), make_batch(), Moment(0, 1, progress))
+    assert {name: term.coefficient for name, term in terms.items()} == pytest.approx(
+        {
+            "supervised": joined * 0.7,
+            "selective": joined * 0.2 * 2**2,
+            "kd": 0.3 * 2**2,
+            "channel": 5.0 * 0.5**decays,
+            "relation": 4.0,
+        }
+    )
 
 
 def test_equal_features_leave_nothing_to_match(student, teacher):

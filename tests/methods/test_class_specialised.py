@@ -31,9 +31,15 @@ from fibrokd.training.prediction import predict
 from fibrokd.training.restriction import Restricted, answering, restricted
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed(
+    {"renorm": 0.3, "kd_temperature": 2.0, "variance": 0.4, "orthogonal": 0.15},
+    {"train": {"supervised": 1.0, "renorm_kl": 0.3 * 2.0**2, "icv": 0.4, "opl": 0.15}},
+)
 
 CPU = torch.device("cpu")
 SOME = (3, 4)

@@ -21,9 +21,12 @@ from fibrokd.training.findings import Validation
 from fibrokd.training.networks import build
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed({**SHARED, "beta": 0.4}, {"train": {**VANILLA, "consistency": 0.4}})
 
 CPU = torch.device("cpu")
 

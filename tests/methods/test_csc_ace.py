@@ -18,9 +18,12 @@ from fibrokd.training.networks import Outputs, build
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import START, SUPERVISED, WEIGHTS, terms_of
 from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed({"beta": 0.3}, {"train": {"ace": 1.0, "correlation": 0.3}})
 
 PLAIN = SupervisedTerm(SupervisedConfig(label_smoothing=0.0), WEIGHTS)
 CPU = torch.device("cpu")

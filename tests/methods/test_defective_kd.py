@@ -13,6 +13,7 @@ from fibrokd.methods.defective_kd import METHOD, Band, DefectiveKdConfig
 from fibrokd.pipeline import distill
 from fibrokd.training import loop
 from fibrokd.training.carry_out import PHASES, carry_out
+from tests.methods.coefficients import ALONE, SHARED, VANILLA, Weighed
 from tests.methods.tiny import (
     check_exact_resume,
     configuration,
@@ -21,6 +22,8 @@ from tests.methods.tiny import (
     weights,
     workshop,
 )
+
+WEIGHED = Weighed(SHARED, {"undertrained": ALONE, "distil": VANILLA})
 
 KIND = {"kind": "defective_kd", "teacher_backbone": "tiny", "teacher_epochs": 4}
 

@@ -20,6 +20,7 @@ from fibrokd.training.networks import build
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import Ensemble
+from tests.methods.coefficients import ALONE, LABELS, SHARED, SOFT, Weighed
 from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import (
     answers,
@@ -30,6 +31,15 @@ from tests.methods.tiny import (
     workshop,
 )
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed(
+    {**SHARED, "beta": 0.25},
+    {
+        "init_*": ALONE,
+        "teach_*": {"supervised": LABELS, "peer": SOFT},
+        "feedback_*": {"supervised": 0.75, "peer": 0.25 * 2.0**2},
+    },
+)
 
 KIND = {"kind": "dil", "assistants": ["tiny", "tiny"], "rounds": 2, "init_share": 0.3}
 

@@ -12,9 +12,16 @@ from fibrokd.errors import TrainingError
 from fibrokd.methods.extractive import Extractive, ExtractiveConfig, extract
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped
 from tests.training.test_objective import K, value
+
+# κ = β T_s, without T².
+WEIGHED = Weighed(
+    {"beta": 1.2, "gamma": 0.4, "teacher_temperature": 8.0, "student_temperature": 3.0},
+    {"train": {"supervised": 0.4, "kd": 1.2 * 3.0}},
+)
 
 
 def _terms(config, student, teacher, objective=Extractive):

@@ -1,4 +1,4 @@
-"""Where gradients go: to everything that a phase trains, and to no teacher.
+"""Where gradients go, to everything that a phase trains and to no teacher, and what every term weighs.
 
 Each method is run on noise patches, and after the first step of every phase the gradients that it left are looked at,
 before the optimiser's next step clears them.
@@ -15,6 +15,7 @@ from fibrokd.training import produce
 from fibrokd.training.teachers import LiveTeacher
 from fibrokd.training.trainee import Trainee
 from tests.methods.arrangements import ARRANGEMENTS
+from tests.methods.coefficients import weighed
 from tests.methods.tiny import configuration
 
 KINDS = list(METHODS)
@@ -31,6 +32,7 @@ class Seen:
     taught: list
     signal_is_detached: bool
     cut_off: list
+    coefficients: dict
 
 
 def _gradients(named):
@@ -53,10 +55,9 @@ def _tensors(signal):
             yield from (signal.uncertainty.aleatoric, signal.uncertainty.epistemic)
 
 
-def _cut_off(trainee, batch, signal, moment):
+def _cut_off(trainee, terms):
     """Terms with a coefficient from which no gradient reaches anything that is trained."""
     parameters = [p for p in [*trainee.network.parameters(), *trainee.objective.parameters()] if p.requires_grad]
-    terms = trainee.objective(trainee.objective.ask(trainee.network, batch), signal, batch, moment)
     for name, term in terms.items():
         if term.coefficient and not term.values.requires_grad:
             yield name
@@ -66,7 +67,7 @@ def _cut_off(trainee, batch, signal, moment):
                 yield name
 
 
-def _looked_at(phase, signal, stale, cut_off):
+def _looked_at(phase, signal, stale, cut_off, coefficients):
     parameters = dict(phase.network.named_parameters())
     trains = {name for name in parameters if phase.partition.trains(name)}
     taught = [
@@ -82,6 +83,7 @@ def _looked_at(phase, signal, stale, cut_off):
         taught,
         not any(tensor.requires_grad for tensor in _tensors(signal)),
         cut_off,
+        coefficients,
     )
 
 
@@ -104,9 +106,8 @@ def _train(kind, prepared, taught, out):
     if METHODS[kind].needs_teacher:
         settings["teacher"] = str(taught)
     train = {"epochs": how.get("least_epochs", 1), "learning_rate": 1e-3}
-    config = configuration(
-        prepared, {"kind": kind, **how.get("method", {})}, backbone=how.get("student", "tiny"), train=train, **settings
-    )
+    method = {"kind": kind, **how.get("method", {}), **weighed(kind).knobs}
+    config = configuration(prepared, method, backbone=how.get("student", "tiny"), train=train, **settings)
     seen, running, whole, step = [], [], produce.carry_out, Trainee.step
 
     def watched(folder, data, images, phases):
@@ -121,10 +122,14 @@ def _train(kind, prepared, taught, out):
         phase = running[0]
         stale = {id(p): p.grad for network in _teachers(phase) for p in network.parameters()}
         first = phase.name not in {one.phase for one in seen}
-        cut_off = list(_cut_off(trainee, batch, signal, moment)) if first else []
+        if not first:
+            return step(trainee, batch, signal, moment)
+        terms = trainee.objective(trainee.objective.ask(trainee.network, batch), signal, batch, moment)
+        cut_off = list(_cut_off(trainee, terms))
+        coefficients = {name: term.coefficient for name, term in terms.items()}
+        del terms
         parts = step(trainee, batch, signal, moment)
-        if first:
-            seen.append(_looked_at(phase, signal, stale, cut_off))
+        seen.append(_looked_at(phase, signal, stale, cut_off, coefficients))
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
@@ -163,3 +168,9 @@ def test_they_never_reach_a_teacher(first_steps, kind):
         assert not [name for name, trained, changed in one.taught if trained or changed], one.phase
     taught_by_networks = METHODS[kind].needs_teacher or ARRANGEMENTS.get(kind, {}).get("own_teachers", False)
     assert any(one.taught for one in seen) == taught_by_networks
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_term_weighs_what_its_knobs_say(first_steps, kind):
+    for one in first_steps(kind):
+        assert one.coefficients == pytest.approx(weighed(kind).expected(one.phase)), one.phase

@@ -23,9 +23,12 @@ from fibrokd.training.quality import teacher_qualities, unseen_rows
 from fibrokd.training.signals import EnsembleSignal, TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
 from tests.factories import write_prepared
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import SUPERVISED, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, weights, workshop
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed({"kd_temperature": 2.0}, {"*": {"graft": 2.0**2}})
 
 CPU = torch.device("cpu")
 KIND = {"kind": "graft_multi_teacher"}

@@ -9,8 +9,11 @@ from fibrokd.errors import TrainingError
 from fibrokd.methods.kd import KdConfig, VanillaKd
 from fibrokd.methods.none import NoneConfig, SupervisedOnly
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
+from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import loss_of, terms_of
 from tests.training.test_objective import K, make_batch
+
+WEIGHED = Weighed(SHARED, {"train": VANILLA})
 
 SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.ones(K))
 

@@ -33,9 +33,12 @@ from fibrokd.training.parameters import Partition, parameter_groups
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.teachers import LiveTeacher
+from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped, workshop
 from tests.training.test_objective import K, make_batch
+
+WEIGHED = Weighed(SHARED, {"*": VANILLA})
 
 CONFIG = KdExplainerConfig(tap="s8", levels=(2, 3), leaf_width=8)
 SMALL = {"kind": "kd_explainer", "tap": "s8", "levels": [2, 3], "leaf_width": 8, "warm_up": 0.34, "hard": 0.34}

@@ -19,9 +19,12 @@ from fibrokd.training.dataset import TrainingImages
 from fibrokd.training.hidden_layer import active, activity, cut, give_hidden_layer, hidden_layer, hidden_width
 from fibrokd.training.networks import BACKBONES, build, parameter_count
 from fibrokd.training.runtime import Runtime
+from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped, workshop
 from tests.training.test_objective import K
+
+WEIGHED = Weighed({**SHARED, "l1": 0.2}, {"prune": {**VANILLA, "activity": 0.2}, "fine_tune": VANILLA})
 
 BOTH = pytest.mark.parametrize("backbone", ["tiny", "mobilenetv3_small"])
 EAGER = {"kind": "kddp", "threshold": 0.9, "every": 1, "warm_up": 0.0, "fine_tune": 0.34, "width": 32}

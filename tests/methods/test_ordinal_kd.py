@@ -17,9 +17,15 @@ from fibrokd.methods.ordinal_kd import OrdinalKd, OrdinalKdConfig, balanced_cuts
 from fibrokd.training.networks import build
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm, soft_kl
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import SHARED, SOFT, VANILLA, Weighed
 from tests.methods.losses import START, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed(
+    {**SHARED, "ordinal": 1.5, "transport": 0.25},
+    {"train": {**VANILLA, "cuts": SOFT * 1.5 * 0.75, "transport": 2 * SOFT * 1.5 * 0.25}},
+)
 
 UNIFORM = torch.full((K - 1,), 1 / (K - 1))
 SUPERVISED = SupervisedTerm(SupervisedConfig(), torch.tensor([0.6, 1.5, 0.0, 1.5, 0.7]))

@@ -33,9 +33,15 @@ from fibrokd.training.folding import folded
 from fibrokd.training.networks import BACKBONES, build, parameter_count
 from fibrokd.training.objective import Moment
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import VANILLA, Weighed
 from tests.methods.losses import SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped
 from tests.training.test_objective import K, make_batch
+
+WEIGHED = Weighed(
+    {"first_share": 0.8, "last_share": 0.2, "kd_temperature": 2.0, "float_share": 0.7},
+    {"float": VANILLA, "quantised": {"supervised": 1 - 0.8, "kd": 0.8 * 2.0**2}},
+)
 
 
 def _plain(backbone="tiny"):

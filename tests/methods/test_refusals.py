@@ -8,11 +8,12 @@ import torch
 
 from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
-from fibrokd.errors import ConfigError
+from fibrokd.errors import ConfigError, TrainingError
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import distill
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.signals import TeacherSignal
+from tests.factories import write_prepared
 from tests.methods.arrangements import ARRANGEMENTS
 from tests.methods.tiny import configuration, workshop
 from tests.training.test_objective import K
@@ -75,6 +76,23 @@ def test_a_teacher_that_cannot_give_what_is_asked_for_is_refused_by_the_name_of_
     with pytest.raises(ConfigError, match=f"a teacher that gives {', '.join(missing)}, found Telling"):
         carry_out(tmp_path, data, shop.images, METHODS[kind].plan(config.method, shop))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def taught_elsewhere(tmp_path_factory):
+    """The folder of a network that learned from another prepared folder: of images that may be test images here."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    other = write_prepared(folder / "prepared", patients=50, frames=1, seed=1)
+    distill.run(configuration(other, {"kind": "none"}, train={"epochs": 1}), folder / "teacher")
+    return folder / "teacher"
+
+
+@pytest.mark.parametrize("kind", TAUGHT)
+def test_a_teacher_of_another_split_is_refused(prepared, taught_elsewhere, tmp_path, kind):
+    config = _arranged(kind, prepared, teacher=str(taught_elsewhere))
+    with pytest.raises(TrainingError, match="was trained on another prepared folder"):
+        distill.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
 def test_who_grafts_needs_a_network_to_graft_on(prepared):

@@ -16,9 +16,15 @@ from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
 from fibrokd.training.runtime import Runtime
 from fibrokd.training.soft_labels import SoftLabels
 from fibrokd.training.teachers import LiveTeacher
+from tests.methods.coefficients import LABELS, SHARED, SOFT, Weighed
 from tests.methods.losses import loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch
+
+# The released code's numbers: α T² times the multiplier ÷ 100 classes.
+WEIGHED = Weighed(
+    {**SHARED, "scale": "released", "multiplier": 50.0}, {"train": {"supervised": LABELS, "kd": SOFT * 50 / 100}}
+)
 
 KIND = {"kind": "reversed_kd"}
 

@@ -16,9 +16,13 @@ from fibrokd.pipeline import distill
 from fibrokd.training import loop
 from fibrokd.training.carry_out import PHASES, carry_out
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import WEIGHTS, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped, weights, workshop
 from tests.training.test_objective import K, make_batch, value
+
+# Smoothing is in the target; how much of it is only told.
+WEIGHED = Weighed({"alpha_cap": 0.5}, {"train": {"supervised": 1.0, "alpha": 0.0}})
 
 KIND = {"kind": "self_knowledge_ls"}
 PLAIN = {"label_smoothing": 0}

@@ -10,9 +10,12 @@ from fibrokd.errors import ConfigError
 from fibrokd.methods.tf_kd_reg import TfKdRegConfig, VirtualTeacher, virtual_teacher
 from fibrokd.pipeline import distill
 from fibrokd.training.objective import SupervisedConfig, SupervisedTerm
+from tests.methods.coefficients import Weighed
 from tests.methods.losses import WEIGHTS, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped
 from tests.training.test_objective import K, make_batch, value
+
+WEIGHED = Weighed({"alpha": 0.2, "kd_temperature": 5.0}, {"train": {"supervised": 0.8, "virtual": 0.2 * 5.0**2}})
 
 
 def _supervised(smoothing=0.0, weights=None):

@@ -13,8 +13,14 @@ from fibrokd.pipeline import distill
 from fibrokd.training.carry_out import PHASES, carry_out
 from fibrokd.training.objective import Moment
 from fibrokd.training.soft_labels import SoftLabels
+from tests.methods.coefficients import ALONE, LABELS, SHARED, SOFT, Weighed
 from tests.methods.tiny import check_exact_resume, configuration, shipped, weights, workshop
 from tests.training.test_objective import value
+
+WEIGHED = Weighed(
+    {**SHARED, "scale": "released", "multiplier": 20.0},
+    {"alone": ALONE, "self": {"supervised": LABELS, "kd": SOFT * 20 / 100}},
+)
 
 KIND = {"kind": "tf_kd_self"}
 

@@ -16,9 +16,13 @@ from fibrokd.methods.uncertainty_kd import METHOD, UncertaintyKd, UncertaintyKdC
 from fibrokd.pipeline import distill, write_book
 from fibrokd.training.signals import TeacherSignal, Uncertainty
 from fibrokd.training.teachers import Ensemble
+from tests.methods.coefficients import SHARED, Weighed
 from tests.methods.losses import SUPERVISED, WEIGHTS, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
 from tests.training.test_objective import K, make_batch, value
+
+# Shares and T² differ from image to image and are in the values; uncertainties are only told.
+WEIGHED = Weighed(SHARED, {"train": {"supervised": 1.0, "kd": 1.0, "epistemic": 0.0, "aleatoric": 0.0}})
 
 CPU = torch.device("cpu")
 THINNING = {"masks": 3, "dropout": 0.3, "taps": ["s32"]}

@@ -25,9 +25,12 @@ from fibrokd.methods.vam import (
 )
 from fibrokd.training.networks import BACKBONES, build, parameter_count
 from fibrokd.training.signals import TeacherSignal
+from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
 from tests.methods.tiny import check_exact_resume, configuration, shipped
 from tests.training.test_objective import K, make_batch
+
+WEIGHED = Weighed({**SHARED, "gamma": 0.25}, {"train": {**VANILLA, "attention_entropy": 0.25}})
 
 
 def _awake(backbone="tiny"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from fibrokd.evaluation.claims.found import Figure
 from fibrokd.evaluation.claims.judged import Judgement
@@ -37,15 +37,21 @@ one of two networks is nearly
 calibrated, the noise of the bins hides a part of the difference of their calibration errors: such differences are too
 near to 0, and their intervals wider by that noise. All of it is about small trainings on phantoms: it tells nothing of
 other budgets, other pictures, or the papers' own data.
+
+A method marked *our reading* rests on a paper that says too little, or that we know at second hand (docs/methods.md
+says in what): its outcomes are those of our reconstruction.
 """
 
 
-def claims_markdown(config: ClaimsConfig, judged: Mapping[str, Judgement]) -> str:
+def claims_markdown(
+    config: ClaimsConfig, judged: Mapping[str, Judgement], our_readings: Collection[str] = frozenset()
+) -> str:
     """Return the page; equal inputs give equal text.
 
     Args:
         config: The register.
         judged: What became of every claim.
+        our_readings: Kinds of methods that are reconstructions, in whole or in part.
     """
     head = _HEAD.format(
         registered=config.registered.strip(),
@@ -54,25 +60,32 @@ def claims_markdown(config: ClaimsConfig, judged: Mapping[str, Judgement]) -> st
         seeds=config.seeds,
         tested=sum(bool(claim.contrasts) for claim in config.claims.values()),
     )
-    outcomes = [(c.says, _kinds(c), c.regime, judged[name].outcome) for name, c in config.claims.items()]
+    outcomes = [(c.says, _kinds(c, our_readings), c.regime, judged[name].outcome) for name, c in config.claims.items()]
     parts = [head, *table(["claim", "of", "regime", "outcome"], outcomes), ""]
     for name, claim in config.claims.items():
-        parts += _section(name, claim, judged[name])
+        parts += _section(name, claim, judged[name], our_readings)
     if config.not_attempted:
         parts += ["## What was not tried", ""]
-        parts += [f"* `{kind}`: {what.strip()}" for kind, what in config.not_attempted.items()] + [""]
+        parts += [f"* {_kind(kind, our_readings)}: {what.strip()}" for kind, what in config.not_attempted.items()] + [
+            ""
+        ]
     return "\n".join(parts)
 
 
-def _kinds(claim: Claim) -> str:
-    return ", ".join(f"`{kind}`" for kind in claim.methods)
+def _kinds(claim: Claim, our_readings: Collection[str]) -> str:
+    return ", ".join(_kind(kind, our_readings) for kind in claim.methods)
 
 
-def _section(name: str, claim: Claim, found: Judgement) -> list[str]:
+def _kind(kind: str, our_readings: Collection[str]) -> str:
+    return f"`{kind}` (our reading)" if kind in our_readings else f"`{kind}`"
+
+
+def _section(name: str, claim: Claim, found: Judgement, our_readings: Collection[str]) -> list[str]:
     corrected = ""
     if found.p is not None and found.p_trainings is not None:
         corrected = f" (corrected p {p_value(found.p)} over patients, {p_value(found.p_trainings)} over trainings)"
-    lines = [f"## {name}", "", f"{claim.says} **{found.outcome.capitalize()}**{corrected}.", ""]
+    of = _kinds(claim, our_readings)
+    lines = [f"## {name}", "", f"{claim.says} Of {of}: **{found.outcome}**{corrected}.", ""]
     lines += [f"{claim.elsewhere.strip()}", ""] if claim.elsewhere else []
     figures: Sequence[Figure | None] = (*found.contrasts, *found.findings) or [None] * len(claim.parts)
     lines += [f"* {_words(part)}{_told(figure)}" for part, figure in zip(claim.parts, figures, strict=True)]
