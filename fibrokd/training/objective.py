@@ -183,7 +183,7 @@ class SupervisedTerm:
         weights = self.weights.to(logits.device)
         if self.config.weight_mode == "torch":
             # Not normalised by Σω: PyTorch divides by B when targets are probabilities.
-            values = -(targets * weights * log_p).sum(1)
+            values = -(log_p * targets * weights).sum(1)  # in PyTorch's order, to the last bit
             return Term(values, torch.ones_like(values), coefficient)
         values = -(targets * log_p).sum(1)
         sample_weights = batch.lam * weights[batch.stages] + (1 - batch.lam) * weights[batch.partner_stages]

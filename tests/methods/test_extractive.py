@@ -20,7 +20,7 @@ from tests.training.test_objective import K, value
 # κ = β T_s, without T².
 WEIGHED = Weighed(
     {"beta": 1.2, "gamma": 0.4, "teacher_temperature": 8.0, "student_temperature": 3.0},
-    {"train": {"supervised": 0.4, "kd": 1.2 * 3.0}},
+    {"train": {"supervised": 0.4, "extracted": 1.2 * 3.0}},
 )
 
 

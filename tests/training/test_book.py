@@ -48,23 +48,24 @@ def trajectory(prepared, teacher, tmp_path_factory):
     return _write(tmp_path_factory.mktemp("trajectory") / "book", prepared, teacher, mode="trajectory", views=3)
 
 
-def test_a_trajectory_book_gives_the_live_teachers_loss_to_fp16_tolerance(prepared, teacher, trajectory):
-    book = Book.open(trajectory, TrainingImages.of(prepared, VIEWS), prepared, epochs=3)
+def test_a_trajectory_book_gives_the_live_teachers_loss_to_fp16_tolerance(prepared, teacher, tmp_path):
+    long = _write(tmp_path / "book", prepared, teacher, mode="trajectory", views=10)
+    book = Book.open(long, TrainingImages.of(prepared, VIEWS), prepared, epochs=10)
     images = book.training_images(TrainingImages.of(prepared, VIEWS))
     student = build("tiny", 5, False, None, 9).eval()
     steps = 0
-    for epoch in range(3):
+    for epoch in range(10):
         for batch in images.batches(epoch, 4):  # other batch size and order of work than the writer's
             live, stored = teacher.signal(batch).probabilities(3.0), book.signal(batch).probabilities(3.0)
             assert (live - stored).abs().max() < 1e-3
             assert soft_kl(teacher.signal(batch).logits, stored, 3.0).max() < 1e-6
-            other = book.signal(dataclasses.replace(batch, epoch=(epoch + 1) % 3))
-            assert soft_kl(teacher.signal(batch).logits, other.probabilities(3.0), 3.0).max() > 1e-4
+            other = book.signal(dataclasses.replace(batch, epoch=(epoch + 1) % 10))
+            assert soft_kl(teacher.signal(batch).logits, other.probabilities(3.0), 3.0).max() > 1e-5
             logits = student(batch.images).logits
             difference = (soft_kl(logits, live, 3.0) - soft_kl(logits, stored, 3.0)).abs().max()
             assert difference < 1e-3
             steps += 1
-    assert steps == 3 * images.steps(4)
+    assert steps == 10 * images.steps(4) >= 50
 
 
 def test_the_teacher_answers_each_view_once_and_reading_needs_no_forward_pass(prepared, tmp_path):

@@ -76,11 +76,12 @@ def test_the_gradient_is_the_weighted_difference_of_probabilities_and_targets(lo
     assert torch.allclose(x.grad, wanted, atol=1e-6)
 
 
-def test_torch_mode_is_pytorchs_cross_entropy_with_probability_targets(logits):
+def test_torch_mode_is_pytorchs_cross_entropy_with_probability_targets_bit_for_bit(logits):
     batch, weights = make_batch(), torch.tensor([0.6, 1.5, 1.6, 1.5, 0.7])
     supervised = SupervisedTerm(SupervisedConfig(weight_mode="torch"), weights)
-    wanted = F.cross_entropy(logits, supervised.targets(batch, K), weight=weights)
-    assert torch.allclose(value(supervised(logits, batch)), wanted, atol=1e-6)
+    term, targets = supervised(logits, batch), supervised.targets(batch, K)
+    assert torch.equal(term.weights * term.values, F.cross_entropy(logits, targets, weight=weights, reduction="none"))
+    assert torch.allclose(value(term), F.cross_entropy(logits, targets, weight=weights), atol=1e-7)
 
 
 @given(st.lists(st.integers(0, K - 1), min_size=1, max_size=60))
