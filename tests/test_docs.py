@@ -107,13 +107,19 @@ def test_what_was_not_tried_is_of_methods_that_exist_and_on_the_page_of_claims()
     page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     for kind, what in _register().not_attempted.items():
         assert kind in METHODS
-        assert f"* `{kind}`: {what.strip()}" in page
+        assert f"* {_marked(kind)}: {what.strip()}" in page
 
 
 def test_every_registered_claim_is_on_the_page_of_claims():
     page = (ROOT / "docs" / "claims.md").read_text(encoding="utf-8")
     for name, claim in _register().claims.items():
-        assert f"## {name}\n\n{claim.says} **" in page, name
+        of = ", ".join(_marked(kind) for kind in claim.methods)
+        assert f"## {name}\n\n{claim.says} Of {of}: **" in page, name
+
+
+def _marked(kind):
+    """How the page calls a method: what is a reconstruction is called our reading wherever users meet it."""
+    return f"`{kind}` (our reading)" if METHODS[kind].is_our_reading else f"`{kind}`"
 
 
 def test_every_figure_that_a_claim_reads_is_reported_by_the_committed_cells():

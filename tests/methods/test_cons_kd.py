@@ -126,7 +126,8 @@ def test_a_saved_pass_leaves_the_loss_and_the_gradients_of_a_batch_that_is_shown
         loss_of(objective(outputs, signal, batch, START)).backward()
         assert all(p.grad is not None and p.grad.any() for p in network.parameters())
     for own, other in zip(saved.parameters(), shown.parameters(), strict=True):
-        assert torch.allclose(own.grad, other.grad, rtol=1e-3, atol=1e-5)
+        # Gradients are sums over places in another order: of numbers near 2, one near 0 differs by what 2 would.
+        assert torch.allclose(own.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()))
 
 
 def test_the_body_is_asked_once_where_both_passes_would_be_equal_up_to_the_classifier():

@@ -83,4 +83,4 @@ def test_the_command_prints_the_page(studies, tmp_path):
     )
     done = CliRunner().invoke(cli, ["claims", str(written), "--studies", str(studies)])
     assert done.exit_code == 0
-    assert "| It helps. | `kd` | all | reproduced |" in done.stdout
+    assert "| It helps. | `kd` (our reading) | all | reproduced |" in done.stdout

@@ -14,7 +14,7 @@ from fibrokd.pipeline import assess, phantom, prepare, teach
 from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.stages import METAVIR
-from tests.evaluation.test_report import _Page
+from tests.evaluation.made_up_report import Page
 
 pytestmark = pytest.mark.slow
 
@@ -78,7 +78,7 @@ def test_a_scanner_that_tells_the_stage_is_found_as_control_as_gap_and_as_counte
 
 def test_the_report_says_so_where_it_is_read_first(cohort):
     confounded, folder = cohort
-    text = _Page((folder / "assess" / "report.html").read_text()).text
+    text = Page((folder / "assess" / "report.html").read_text()).text
     first = text[: text.index("Could a lookup table do this?", text.index("Result at a glance"))]
     assert ("same patients on scanner" in first and "moved by" in first) is confounded
     assert ("in accuracy, with other stages than they hold" in text) is confounded

@@ -12,7 +12,7 @@ from fibrokd.pipeline.phantom import PhantomConfig
 from fibrokd.pipeline.run import RunConfig
 from fibrokd.serving.bundle import Bundle
 from fibrokd.serving.predictor import Predictor
-from tests.evaluation.test_report import _Page
+from tests.evaluation.made_up_report import Page
 
 SMOKE = Path(__file__).parents[2] / "configs" / "smoke" / "run.yaml"
 THREE = {"F0": "mild", "F1": "mild", "F2": "significant", "F3": "significant", "F4": "cirrhosis"}
@@ -49,7 +49,7 @@ def test_another_scale_goes_the_whole_way(rendered, tmp_path, grades, cutoffs):
     assert set(student["per_stage"]) == set(names)
     assert {"quadratic_kappa", "mean_absolute_stage_error", "adjacent_accuracy"} <= set(student)
     assert list(student["end_points"]) == [f"≥{names[k]}" for k in cutoffs]
-    text = _Page((out / "assess" / "report.html").read_text()).text
+    text = Page((out / "assess" / "report.html").read_text()).text
     assert all(name in text for name in names)
     assert "F3" not in text
 
