@@ -109,8 +109,8 @@ def test_the_words_about_being_sure_follow_the_bounds(low: float | None, high: f
     [
         ((0.05, 0.15), (-0.09, -0.01), "It takes after its teacher."),
         ((-0.15, -0.05), (0.01, 0.09), "It takes after its teacher."),
-        ((0.05, 0.15), (0.01, 0.09), "it moved away from its teacher's calibration, not towards it."),
-        ((0.05, 0.15), (-0.02, 0.08), "whether it took over any of its teacher's calibration cannot be told."),
+        ((0.05, 0.15), (0.01, 0.09), "It moved away from its teacher's calibration, not towards it."),
+        ((0.05, 0.15), (-0.02, 0.08), "Whether it took over any of its teacher's calibration cannot be told."),
         ((-0.05, 0.15), (0.01, 0.09), "nothing to take over shows."),
         ((None, None), (0.01, 0.09), "nothing to take over shows."),
     ],
@@ -131,7 +131,7 @@ def test_the_report_says_whether_the_student_takes_after_its_teacher(html: str) 
     networks = report_inputs().networks
     over = {name: networks[name]["calibration"]["overconfidence"]["value"] for name in networks}
     assert gap["value"] == pytest.approx(over["student_kd"] - over["student_plain"], abs=1e-9)
-    line = "Distilled student is more overconfident than the student without a teacher by"
+    line = "Overconfidence of Distilled student less that of the student without a teacher:"
     assert f"{line} {gap['value']:+.3f} (".replace("-", "−") in _calibration(html)
 
 

@@ -123,16 +123,16 @@ def taken_over(title: str, control: Mapping[str, Any], student: Mapping[str, Any
         student: Overconfidence of the student minus that of the one without a teacher.
     """
     sign, moved = _sure_sign(control), _sure_sign(student)
-    told = f"{title} is more overconfident than the student without a teacher by {_signed(student)}"
+    told = f"Overconfidence of {title} less that of the student without a teacher: {_signed(student)}"
     if not sign:
         return (
             f"{told}. That one and the teacher do not surely differ ({_signed(control)}): nothing to take over shows."
         )
     if not moved:
-        return f"{told}: whether it took over any of its teacher's calibration cannot be told."
+        return f"{told}. Whether it took over any of its teacher's calibration cannot be told."
     if moved == sign:
-        return f"{told}: it moved away from its teacher's calibration, not towards it."
-    return f"{told}: towards its teacher, which that one exceeds by {_signed(control)}. It takes after its teacher."
+        return f"{told}. It moved away from its teacher's calibration, not towards it."
+    return f"{told}: towards its teacher, above which that one lies by {_signed(control)}. It takes after its teacher."
 
 
 def _sure_sign(found: Mapping[str, Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
-from fibrokd.evaluation.wording import Footnotes, bounded, cell, percent, unsteady
+from fibrokd.evaluation.wording import Footnotes, bounded, cell, number, unsteady
 
 _TITLES = {
     "recorded": "The stored picture, disturbed",
@@ -72,7 +72,7 @@ def _sets(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]]) -> di
             shown
             for sets in (found[key]["stage_sets"] for found in made.values())
             for shown in (
-                replace(cell(sets["coverage"], footnotes, unit_scale=True), aside=f"before: {percent(sets['before'])}"),
+                replace(cell(sets["coverage"], footnotes, unit_scale=True), aside=f"before: {number(sets['before'])}"),
                 cell(sets["grown"], footnotes, signed=True),
             )
         ]
