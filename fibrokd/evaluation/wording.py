@@ -147,7 +147,7 @@ def unsteady(inputs: ReportInputs) -> list[str]:
     ]
     short = [
         f"{title}: sets hold the true stage of {percent(sets['coverage']['value'])} of the patients instead of "
-        f"{percent(sets['before'])}, where {sets['level']:.0%} are wanted."
+        f"{percent(sets['before'])}, where {100 * sets['level']:g} % are wanted."
         for title, entry in entries
         if "refused" not in (sets := entry["stage_sets"])
         and _surely_below(sets["coverage"], sets["level"])

@@ -180,7 +180,7 @@ def test_a_lost_promise_is_said_on_the_first_screen_and_its_figures_stand_where_
     after = replace(before, split="haze", probabilities=other)
     page = Page(show(report_inputs(robustness=robustness_document([before], [after], FEW, FIXED_ON)), "robustness"))
     kept = sets_of(after, before)
-    line = f"sets hold the true stage of 0.0 % of the patients instead of {100 * kept['before']:.1f} %, where 90% are"
+    line = f"sets hold the true stage of 0.0 % of the patients instead of {100 * kept['before']:.1f} %, where 90 % are"
     assert page.text.count(line) == 2
     assert "Sets of the same patients, 90 % wanted" in page.text
     steady = robustness_document([before], [replace(before, split="haze")], FEW, FIXED_ON)
