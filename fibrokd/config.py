@@ -50,6 +50,20 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML without a key that is written twice: of two values a reader would silently lose the first."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Compose a mapping as it is written, before anything is merged into it."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return node
+
+
 def load_config(path: Path, kind: type[C], overrides: Sequence[str] = ()) -> C:
     """Read a YAML file into ``kind``, after applying ``a.b=value`` overrides.
 
@@ -79,7 +93,7 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> dict[str, Any]:
             "Give the path of a YAML file, such as configs/demo.yaml.",
         ) from error
     try:
-        data = yaml.safe_load(text) or {}
+        data = yaml.load(text, _EachKeyOnce) or {}  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {_one_line(error)}", "Correct the syntax.") from error
     if not isinstance(data, dict):

@@ -71,12 +71,25 @@ def test_a_wrong_override_is_named(tmp_path, override):
     assert override.split("=")[0] in error.value.problem
 
 
-@pytest.mark.parametrize(("text", "match"), [("a: [", "not valid YAML"), ("- 1", "key: value")])
-def test_a_file_that_is_no_mapping_is_refused(tmp_path, text, match):
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- 1", "key: value"),
+        ("count: 1\ninner: {rate: 0.1, rate: 0.2}", "'rate' is there twice"),
+    ],
+)
+def test_a_file_that_is_no_mapping_or_holds_a_key_twice_is_refused(tmp_path, text, match):
     path = tmp_path / "c.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=match):
         load_config(path, Outer)
+
+
+def test_what_is_merged_into_a_mapping_may_be_said_otherwise_there(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("count: 1\ninner: {<<: {rate: 0.5, names: [a]}, rate: 0.2}\n")
+    assert load_config(path, Outer).inner == Inner(rate=0.2, names=("a",))
 
 
 def test_a_file_stands_on_its_base_section_by_section(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.config import Config
+from fibrokd.data.label_noise import LabelNoise, mislabelled
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select, stage_indices
 from fibrokd.errors import ConfigError
@@ -64,6 +65,8 @@ class DistillConfig(StudentPlan):
     """Refuse a live teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
     teacher_noise: TeacherNoise = TeacherNoise()
     """Make the teacher wrong about a share of the training images: for experiments on methods that distrust it."""
+    label_noise: LabelNoise = LabelNoise()
+    """Make the labels of a share of the training groups wrong: for experiments on methods that withstand it."""
 
 
 def run(config: DistillConfig, out: Path) -> Record:
@@ -83,12 +86,13 @@ def run(config: DistillConfig, out: Path) -> Record:
     inputs |= _named("teacher", [require(folder, read_record(folder).step).digest for folder in teachers])
     if config.weights is not None:
         inputs["weights"] = digest_file(config.weights)
-    settings = config.model_dump(mode="json", exclude={"prepared", "book", "teacher", "weights"})
+    settings = config.model_dump(mode="json", exclude={"prepared", "book", "teacher", "weights", "label_noise"})
+    settings |= config.label_noise.used
     with accelerator().main_process_first():
         step = begin(out, "distill", settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
         return step.record
-    part = select(prepared, config.selection)
+    part = mislabelled(select(prepared, config.selection), config.label_noise)
     images = TrainingImages.of(part, config.views)
     noise = config.teacher_noise
     corruption = Corruption.of(noise, images.image_ids, config.views.variants) if noise.share else None
@@ -122,6 +126,7 @@ def run(config: DistillConfig, out: Path) -> Record:
             "method": config.method.as_json(),
             "selection": config.selection.as_json(),
             "pretrained": config.pretrained,
+            **config.label_noise.used,
             **inputs,
         },
         export=lambda network: spec.export(network, config.method),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fibrokd.artifacts import Record, begin
 from fibrokd.config import Config
+from fibrokd.data.label_noise import LabelNoise, mislabelled
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select
 from fibrokd.files import digest_file
@@ -46,6 +48,14 @@ class TeachConfig(TeacherPlan):
     """Folder that ``fibrokd prepare`` wrote."""
     views: ViewSpec = ViewSpec()
     """Augmentation and MixUp."""
+    label_noise: LabelNoise = LabelNoise()
+    """Make the labels of a share of the training groups wrong: for experiments on methods that withstand it."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its record holds of it: neither data nor folders."""
+        data = self.model_dump(mode="json", exclude={"prepared", "weights", "label_noise"})
+        return data | self.label_noise.used
 
 
 def run(config: TeachConfig, out: Path) -> Record:
@@ -59,12 +69,11 @@ def run(config: TeachConfig, out: Path) -> Record:
     inputs = {"prepared": prepared.record.digest}
     if config.weights is not None:
         inputs["weights"] = digest_file(config.weights)
-    settings = config.model_dump(mode="json", exclude={"prepared", "weights"})
     with accelerator().main_process_first():
-        step = begin(out, "teach", settings, inputs, exclusive=accelerator().is_main_process)
+        step = begin(out, "teach", config.settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
         return step.record
-    part = select(prepared, config.selection)
+    part = mislabelled(select(prepared, config.selection), config.label_noise)
     network = build(config.backbone, len(part.scale), config.pretrained, config.weights, config.train.seed)
     objective = SupervisedOnly(NoneConfig(), supervised_term(part, config.supervised))
     lesson = Lesson(
@@ -72,7 +81,7 @@ def run(config: TeachConfig, out: Path) -> Record:
         backbone=config.backbone,
         phases=iter([Phase("train", network, objective, None, config.train)]),
         images=TrainingImages.of(part, config.views),
-        facts={"method": {"kind": "none"}, "pretrained": config.pretrained, **inputs},
+        facts={"method": {"kind": "none"}, "pretrained": config.pretrained, **config.label_noise.used, **inputs},
     )
     with measured(out, accelerator().device):
         produce_network(out, part, lesson, config.train.seed)

@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from fibrokd.config import parse_config
-from fibrokd.errors import ArtifactError
+from fibrokd.errors import ArtifactError, ConfigError
 from fibrokd.evaluation.predictions import read_answers
 from fibrokd.files import digest_file, read_json, write_json
 from fibrokd.pipeline.study import cell as study_cell
@@ -227,3 +229,25 @@ def test_a_teacher_made_wrong_is_as_wrong_from_a_book_as_online(prepared, done, 
     assert disturbed["inputs"] == undisturbed["inputs"]  # the same teacher and book
     answers = "results/kd-tiny-f1-s0.csv.gz"
     assert digest_file(tmp_path / answers) != digest_file(done / answers)
+
+
+@pytest.mark.slow
+def test_wrong_labels_reach_teacher_and_students_alike_and_no_figure_is_counted_on_them(prepared, done, tmp_path):
+    study.run(settings(prepared, seeds=[0], label_noise={"share": 0.5}), tmp_path)
+    for name in ("none-tiny-f1-s0", "kd-tiny-f1-s0", "teacher_teacher-f1"):
+        right, wrong = (read_json(folder / "results" / f"{name}.json") for folder in (done, tmp_path))
+        assert wrong["identity"] != right["identity"]
+        told = [pd.read_csv(folder / "results" / f"{name}.csv.gz") for folder in (done, tmp_path)]
+        assert list(told[0]["stage"]) == list(told[1]["stage"])  # the truth of the test images stays
+        assert not np.allclose(told[0].filter(like="p_"), told[1].filter(like="p_"))
+
+
+def test_an_arm_may_have_a_longer_book_of_its_own(prepared):
+    arms = {
+        "kd": {"student": {"method": {"kind": "kd"}}},
+        "longer": {"student": {"method": {"kind": "kd"}, "train": TRAIN | {"epochs": 4}}, "book": {"views": 4}},
+    }
+    config = settings(prepared, arms=arms)
+    assert (config.book_of("kd").views, config.book_of("longer").views) == (2, 4)
+    with pytest.raises(ConfigError, match="book of"):
+        settings(prepared, arms=arms | {"odd": {"student": {"method": {"kind": "kd"}}, "book": {"pages": 4}}})

@@ -31,6 +31,9 @@ class Arm(Config):
     views: dict[str, Any] = Field(default_factory=dict)
     """Changes of the study's views."""
 
+    book: dict[str, Any] = Field(default_factory=dict)
+    """Changes of the study's book: a student that trains longer needs more views written down."""
+
     teacher_noise: TeacherNoise = TeacherNoise()
     """Share of the training images about which its teachers are made to answer wrongly."""
 

@@ -58,16 +58,22 @@ class Bench:
     def teacher_folder(self, name: str, selection: Selection) -> Path:
         """Return where a teacher is, or would be."""
         config = self._teaching(name, selection)
-        settings = config.model_dump(mode="json", exclude={"prepared", "weights"})
         inputs = {"prepared": self.prepared.record.digest}
         if config.weights is not None:
             inputs["weights"] = digest_file(config.weights)
-        return _place(self.shared / "teachers", f"{name}-f{selection.fraction:g}", Record("teach", settings, inputs))
+        return _place(
+            self.shared / "teachers", f"{name}-f{selection.fraction:g}", Record("teach", config.settings, inputs)
+        )
 
     def _teaching(self, name: str, selection: Selection) -> teach.TeachConfig:
         plan = self.config.teachers[name].model_copy(update={"selection": teacher_selection(selection)})
         settings = {key: getattr(plan, key) for key in type(plan).model_fields}
-        return teach.TeachConfig(**settings, prepared=self.prepared.folder, views=self.config.teacher_views)
+        return teach.TeachConfig(
+            **settings,
+            prepared=self.prepared.folder,
+            views=self.config.teacher_views,
+            label_noise=self.config.label_noise,
+        )
 
     def book(self, name: str, cell: Cell) -> Path:
         """Write the book of a teacher for the views and the selection of a cell, unless that was done."""
@@ -104,7 +110,7 @@ class Bench:
         thinning = getattr(method, "thinning", None)
         if isinstance(thinning, Thinning):
             changes["thinning"] = thinning
-        return self.config.book.model_copy(update=changes)
+        return self.config.book_of(cell.arm).model_copy(update=changes)
 
     def source(self, name: str, cell: Cell) -> Path:
         """Make what a cell learns from: a teacher that answers online, or its book."""

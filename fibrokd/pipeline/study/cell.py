@@ -52,6 +52,7 @@ def train_cell(bench: Bench, cell: Cell) -> None:
         views=cell.views,
         minimum_balanced_accuracy=bench.config.minimum_balanced_accuracy,
         teacher_noise=cell.teacher_noise,
+        label_noise=bench.config.label_noise,
     )
     started = time.perf_counter()
     record = distill.run(config, folder)

@@ -57,11 +57,12 @@ class Cell:
         return digest_json(
             {
                 **noise,
+                **config.label_noise.used,
                 "plan": self.plan.as_json(),
                 "views": self.views.as_json(),
                 "teachers": {name: config.teachers[name].as_json() for name in self.teachers},
                 "teacher_views": config.views.as_json(),
-                "book": None if self.online else config.book.as_json(),
+                "book": None if self.online else config.book_of(self.arm).as_json(),
                 "prepared": prepared,
             }
         )

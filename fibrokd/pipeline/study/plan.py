@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from fibrokd.config import Config, parse_config
+from fibrokd.data.label_noise import LabelNoise
 from fibrokd.evaluation.study.families import Declaration
 from fibrokd.evaluation.study.pooled import StudyBootstrap
 from fibrokd.methods import METHODS
@@ -51,6 +52,8 @@ class StudyConfig(Config):
     """Seeds of the students; all cells of one seed are trained before those of the next."""
     fractions: Annotated[tuple[float, ...], Field(min_length=1)] = (1.0,)
     """Shares of the training patients; teachers learn from the same share."""
+    label_noise: LabelNoise = LabelNoise()
+    """Share of the training groups whose labels are made wrong, for teachers and students alike."""
     minimum_balanced_accuracy: float | None = None
     """Refuse a teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
     bootstrap: StudyBootstrap = StudyBootstrap()
@@ -86,6 +89,7 @@ class StudyConfig(Config):
             for backbone in self.backbones_of(name):
                 student = plan.model_copy(update={"backbone": backbone})
                 refuse_conflicts(student, self.views_of(name), f"arm {name}")
+            self.book_of(name)
             if arm.student.get("selection", {}).get("fraction", 1.0) != 1.0:
                 raise ValueError(f"arm {name}: training fractions belong into `fractions` of the study")
             self._check_references(name)
@@ -129,6 +133,10 @@ class StudyConfig(Config):
     def views_of(self, arm: str) -> ViewSpec:
         """Return the views of an arm."""
         return parse_config(_merged(self.views.as_json(), self.arms[arm].views), ViewSpec, source=f"views of {arm}")
+
+    def book_of(self, arm: str) -> BookConfig:
+        """Return the form of the books of an arm, but for what its method asks for."""
+        return parse_config(_merged(self.book.as_json(), self.arms[arm].book), BookConfig, source=f"book of {arm}")
 
     @property
     def teacher_views(self) -> ViewSpec:

@@ -37,6 +37,7 @@ def teacher_identity(bench: Bench, name: str, selection: Selection) -> str:
         {
             "plan": bench.config.teachers[name].as_json(),
             "views": bench.config.teacher_views.as_json(),
+            **bench.config.label_noise.used,
             "selection": teacher_selection(selection).as_json(),
             "prepared": bench.prepared.record.digest,
         }
