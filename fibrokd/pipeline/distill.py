@@ -61,6 +61,9 @@ class DistillConfig(StudentPlan):
     """Folder that ``fibrokd write-book`` wrote; several for methods with several teachers."""
     teacher: Path | tuple[Path, ...] | None = None
     """Folder of a finished network, a teacher or a student: it then answers online; several as above."""
+    taught_by: tuple[str, ...] | None = None
+    """Digests of the teachers (``digest`` in their ``record.json``) whose answers these must be, in order; books and
+    live teachers of others are refused. ``null``: any teacher of these data. No part of the result."""
     minimum_balanced_accuracy: float | None = None
     """Refuse a live teacher whose validation balanced accuracy is below; by default 1.25 times chance."""
     teacher_noise: TeacherNoise = TeacherNoise()
@@ -82,12 +85,15 @@ def run(config: DistillConfig, out: Path) -> Record:
     books, teachers = _folders(config.book), _folders(config.teacher)
     _check_source(spec, config, books, teachers)
     inputs = {"prepared": prepared.record.digest}
-    inputs |= _named("book", [require(folder, "write-book").digest for folder in books])
-    inputs |= _named("teacher", [require(folder, read_record(folder).step).digest for folder in teachers])
+    written = [require(folder, "write-book") for folder in books]
+    live = [require(folder, read_record(folder).step) for folder in teachers]
+    _check_teachers(config, [record.inputs["teacher"] for record in written] + [record.digest for record in live])
+    inputs |= _named("book", [record.digest for record in written])
+    inputs |= _named("teacher", [record.digest for record in live])
     if config.weights is not None:
         inputs["weights"] = digest_file(config.weights)
-    settings = config.model_dump(mode="json", exclude={"prepared", "book", "teacher", "weights", "label_noise"})
-    settings |= config.label_noise.used
+    left_out = {"prepared", "book", "teacher", "weights", "taught_by", "label_noise"}
+    settings = config.model_dump(mode="json", exclude=left_out) | config.label_noise.used
     with accelerator().main_process_first():
         step = begin(out, "distill", settings, inputs, exclusive=accelerator().is_main_process)
     if step.finished:
@@ -177,6 +183,16 @@ def _check_plan(spec: MethodSpec, config: DistillConfig) -> None:
         raise ConfigError(
             f"Method '{spec.kind}' compares stage by stage, found a student of some stages and a teacher of all.",
             "Leave `selection.stages` out, or choose method 'class_specialised' or 'none'.",
+        )
+
+
+def _check_teachers(config: DistillConfig, found: list[str]) -> None:
+    """Compare the teachers behind books and live answers with those that are asked for."""
+    if config.taught_by is not None and list(config.taught_by) != found:
+        raise ConfigError(
+            f"Expected answers of {', '.join(config.taught_by) or 'no teacher'} (`taught_by`), found those of "
+            f"{', '.join(found) or 'none'}.",
+            "Give the book or the folder of that teacher, or leave taught_by out.",
         )
 
 

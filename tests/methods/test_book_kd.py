@@ -9,11 +9,12 @@ import pytest
 import torch
 from scipy.stats import entropy
 
+from fibrokd.artifacts import read_record
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import ConfigError
 from fibrokd.methods.book_kd import METHOD, BookKdConfig, LearnFromBook, combine, corrected, page_weights
 from fibrokd.methods.kd import KdConfig, VanillaKd
-from fibrokd.pipeline import teach, write_book
+from fibrokd.pipeline import distill, teach, write_book
 from fibrokd.training.book import Book, BookConfig
 from fibrokd.training.carry_out import carry_out
 from fibrokd.training.dataset import TrainingImages
@@ -197,6 +198,20 @@ def test_a_student_of_two_books_resumes_exactly_and_no_teacher_answers(books, pr
     assert made["teacher_forwards"] == json.loads((books[0] / "ledger.json").read_text())["teacher_forwards"] == 60
     assert made["teacher_weights_mb"] > 1
     assert "cost.json" not in json.loads((books[0] / "record.json").read_text())["outputs"]
+
+
+@pytest.mark.parametrize("source", ["book", "teacher"])
+def test_who_says_by_which_teacher_it_is_taught_learns_from_no_other(books, prepared, tmp_path, source):
+    of_both = [read_record(books[0].parent / f"teacher_{seed}").digest for seed in range(2)]
+    given = str(books[1] if source == "book" else books[1].parent / "teacher_1")
+    settings = {source: given, "train": {"epochs": 1, "early_stopping": None}}
+    for told in ([of_both[0]], [], of_both):
+        with pytest.raises(ConfigError, match=r"`taught_by`.*found those of " + of_both[1]):
+            distill.run(configuration(prepared, {"kind": "kd"}, taught_by=told, **settings), tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    named = distill.run(configuration(prepared, {"kind": "kd"}, taught_by=[of_both[1]], **settings), tmp_path / "run")
+    unnamed = distill.run(configuration(prepared, {"kind": "kd"}, **settings), tmp_path / "unnamed")
+    assert named.digest == unnamed.digest
 
 
 def test_a_live_teacher_teaches_too_and_stays_as_it_was(prepared, tmp_path):

@@ -149,8 +149,7 @@ def test_what_is_shared_is_made_by_one_process(prepared, tmp_path, monkeypatch):
     at_work = []
 
     def train(config, folder):
-        settings = config.model_dump(mode="json", exclude={"prepared", "weights"})
-        at_work.append(begin(folder, "teach", settings, {"prepared": bench.prepared.record.digest}))
+        at_work.append(begin(folder, "teach", config.settings, {"prepared": bench.prepared.record.digest}))
 
     monkeypatch.setattr(teach, "run", train)
     folder = bench.teacher("teacher", Selection())
@@ -196,8 +195,7 @@ def made(bench, name, monkeypatch):
     """The folder of a teacher, whose training is a bare record."""
 
     def train(config, folder):
-        done = config.model_dump(mode="json", exclude={"prepared", "weights"})
-        run = begin(folder, "teach", done, {"prepared": bench.prepared.record.digest})
+        run = begin(folder, "teach", config.settings, {"prepared": bench.prepared.record.digest})
         return run.record if run.finished else run.finish([])
 
     monkeypatch.setattr(teach, "run", train)
