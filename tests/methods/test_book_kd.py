@@ -259,7 +259,3 @@ def test_smoothing_is_part_of_the_method(prepared):
 def test_nonsense_is_refused(nonsense, prepared):
     with pytest.raises(ConfigError):
         configuration(prepared, {"kind": "book_kd", **nonsense})
-
-
-def test_the_shipped_configuration_is_the_default():
-    assert shipped("book_kd").method == BookKdConfig()

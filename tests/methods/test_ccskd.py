@@ -18,7 +18,7 @@ from fibrokd.training.signals import TeacherSignal
 from fibrokd.training.targets import agreement
 from tests.methods.coefficients import Weighed
 from tests.methods.losses import SUPERVISED, terms_of
-from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
+from tests.methods.tiny import check_exact_resume, configuration, online, workshop
 from tests.training.test_objective import K, make_batch, value
 
 WEIGHED = Weighed(
@@ -286,10 +286,6 @@ def test_without_a_teacher_it_says_what_is_missing(student):
 def test_nonsense_is_refused(wrong):
     with pytest.raises(ValidationError):
         CcskdConfig(**wrong)
-
-
-def test_the_shipped_configuration_is_the_released_one():
-    assert shipped("ccskd").method == CcskdConfig()
 
 
 def test_a_run_resumes_exactly_and_exports_no_connector(prepared, taught, tmp_path):

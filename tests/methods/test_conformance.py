@@ -11,6 +11,7 @@ import importlib
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from fibrokd.data.prepared import Prepared
@@ -25,7 +26,7 @@ from fibrokd.training.method import GRADES, Workshop
 from fibrokd.training.objective import Moment
 from fibrokd.training.teachers import LiveTeacher, evaluating
 from tests.methods.arrangements import ARRANGEMENTS
-from tests.methods.tiny import answers, configuration, images_of_test_split, killed_after, shipped, weights
+from tests.methods.tiny import ROOT, answers, configuration, images_of_test_split, killed_after, shipped, weights
 
 KINDS = list(METHODS)
 TAUGHT = [kind for kind in KINDS if METHODS[kind].teachers[1] > 0]
@@ -140,8 +141,10 @@ def test_whatever_is_reconstructed_is_called_our_reading(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_shipped_configuration_is_a_student_plan_of_that_method(kind):
-    assert shipped(kind).method.kind == kind
+def test_its_shipped_file_names_every_knob_with_its_default_and_no_other(kind):
+    written = yaml.safe_load((ROOT / "configs" / "methods" / f"{kind}.yaml").read_text(encoding="utf-8"))["method"]
+    assert written == {"kind": kind} | METHODS[kind].config().as_json()
+    assert shipped(kind).method == METHODS[kind].config()
 
 
 # --------------------------------------------------------------------------- what it does in training

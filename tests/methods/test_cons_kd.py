@@ -23,7 +23,7 @@ from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
 from tests.methods.coefficients import SHARED, VANILLA, Weighed
 from tests.methods.losses import START, SUPERVISED, loss_of, terms_of
-from tests.methods.tiny import check_exact_resume, configuration, online, shipped, workshop
+from tests.methods.tiny import check_exact_resume, configuration, online, workshop
 from tests.training.test_objective import K, make_batch, value
 
 WEIGHED = Weighed({**SHARED, "beta": 0.4}, {"train": {**VANILLA, "consistency": 0.4}})
@@ -259,10 +259,6 @@ def test_without_a_teacher_it_says_what_is_missing(passes):
 def test_nonsense_is_refused(wrong):
     with pytest.raises(ValidationError):
         ConsKdConfig(**wrong)
-
-
-def test_the_shipped_configuration_is_the_default():
-    assert shipped("cons_kd").method == ConsKdConfig()
 
 
 def test_a_run_resumes_exactly_and_exports_the_plain_backbone(prepared, taught, tmp_path):

@@ -20,7 +20,7 @@ from fibrokd.training.runtime import Runtime
 from fibrokd.training.signals import TeacherSignal
 from tests.methods.coefficients import Weighed
 from tests.methods.losses import START, SUPERVISED, WEIGHTS, terms_of
-from tests.methods.tiny import check_exact_resume, check_export, configuration, online, shipped, workshop
+from tests.methods.tiny import check_exact_resume, check_export, configuration, online, workshop
 from tests.training.test_objective import K, make_batch, value
 
 WEIGHED = Weighed({"beta": 0.3}, {"train": {"ace": 1.0, "correlation": 0.3}})
@@ -216,10 +216,6 @@ def test_without_a_teacher_it_says_what_is_missing(student):
 def test_nonsense_is_refused(wrong):
     with pytest.raises(ValidationError):
         CscAceConfig(**wrong)
-
-
-def test_the_shipped_configuration_is_the_default():
-    assert shipped("csc_ace").method == CscAceConfig()
 
 
 def test_a_run_resumes_exactly_exports_no_adapter_and_tells_the_ratio_of_gradients(prepared, taught, tmp_path):
