@@ -301,10 +301,12 @@ def methods(
         from fibrokd.config import load_config
         from fibrokd.evaluation.claims.register import ClaimsConfig
         from fibrokd.pipeline.methods_page import methods_page
+        from fibrokd.pipeline.methods_reported import read_reporters
         from fibrokd.pipeline.methods_results import read_studies
 
-        known = read_studies(studies) if studies is not None else None
-        print(methods_page(METHODS, known, load_config(register, ClaimsConfig) if register is not None else None))
+        known, networks = (read_studies(studies), read_reporters(studies)) if studies is not None else (None, ())
+        claims = load_config(register, ClaimsConfig) if register is not None else None
+        print(methods_page(METHODS, known, claims, networks))
         return
     rows: list[dict[str, Any]] = [
         {"kind": spec.kind, "title": spec.heading, "grades": spec.grades, "reference": spec.reference}

@@ -185,4 +185,8 @@ METHOD = MethodSpec(
     seams="frozen teacher or book; two student passes; dropout put in by hooks",
     cost="One student pass per step, or two where stochastic depth or `taps` are noisy, or several processes train it; "
     "one teacher answer per view.",
+    told={
+        "validation.dropout_divergence": "divergence of two dropout masks",
+        "validation.dropout_disagreement": "share of images whose stage a mask changes",
+    },
 )

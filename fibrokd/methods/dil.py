@@ -215,4 +215,10 @@ METHOD = MethodSpec(
     cost="M + 1 networks in memory; M trainings of assistants, and M forward passes per step of the student. No book: "
     "the teachers change.",
     check=_check,
+    told={
+        "rounds.0.student_macro_f1": "student's macro-F1, first round",
+        "rounds.-1.student_macro_f1": "last round",
+        "rounds.0.assistants_macro_f1": "mean of assistants, first round",
+        "rounds.-1.assistants_macro_f1": "last round",
+    },
 )

@@ -275,4 +275,11 @@ METHOD = MethodSpec(
     facts=_facts,
     rebuild=_rebuild,
     check=_check,
+    told={
+        "gate_entropy.0": "entropy of the gates, level 1",
+        "gate_entropy.1": "level 2",
+        "experts_left": "experts left",
+        "sharing_of_adjacent_stages": "experts shared by adjacent stages",
+        "sharing_of_distant_stages": "by distant ones",
+    },
 )

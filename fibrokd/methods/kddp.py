@@ -223,4 +223,8 @@ METHOD = MethodSpec(
     rebuild=_rebuild,
     facts=_facts,
     check=_check,
+    told={
+        "hidden_width": "hidden neurons left",
+        "hidden_width_at_start": "at the start",
+    },
 )

@@ -215,4 +215,7 @@ METHOD = MethodSpec(
     export=_export,
     facts=_facts,
     check=_check,
+    told={
+        "deployed_bytes": "bytes deployed",
+    },
 )

@@ -237,4 +237,11 @@ METHOD = MethodSpec(
     cacheable=True,
     seams="frozen teacher under fixed dropout masks, or a book of their statistics; dropout put in by hooks",
     cost="S teacher passes per view (20), or one where only its classifier has dropout; once, with a book.",
+    told={
+        "validation.deterministic.log_loss": "log loss, one pass",
+        "validation.monte_carlo.log_loss": "10 passes under dropout (10 times the time)",
+        "validation.deterministic.expected_calibration_error": "calibration error, one pass",
+        "validation.monte_carlo.expected_calibration_error": "10 passes under dropout",
+        "validation.monte_carlo.epistemic_auroc_for_errors": "AUROC of U_e for errors",
+    },
 )

@@ -221,4 +221,8 @@ METHOD = MethodSpec(
     export=fold,
     facts=_facts,
     check=_check,
+    told={
+        "mean_attention_entropy": "mean entropy of the attention",
+        "training_parameters": "parameters while it learns",
+    },
 )

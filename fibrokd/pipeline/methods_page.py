@@ -11,6 +11,7 @@ from typing import Any
 
 from fibrokd.evaluation.claims.register import ClaimsConfig
 from fibrokd.evaluation.markdown import table
+from fibrokd.pipeline.methods_reported import Reporter, reported_table
 from fibrokd.pipeline.methods_results import results_table, studies_table
 from fibrokd.training.method import GRADES, MethodSpec
 
@@ -29,6 +30,7 @@ def methods_page(
     methods: Mapping[str, MethodSpec],
     studies: Mapping[str, Mapping[str, Any]] | None = None,
     register: ClaimsConfig | None = None,
+    reporters: Sequence[Reporter] = (),
 ) -> str:
     """Return the page as Markdown; equal inputs give equal text.
 
@@ -36,6 +38,7 @@ def methods_page(
         methods: The catalogue.
         studies: Name of a study → content of its study.json; ``None``: no results.
         register: What is claimed of the methods, with links to claims.md beside this page; ``None``: no links.
+        reporters: Trained networks, for what they report of themselves.
     """
     parts = [
         "# Distillation methods",
@@ -60,6 +63,8 @@ def methods_page(
         parts += [*_section(spec, _claims(spec.kind, register)), ""]
         if studies is not None:
             parts += [*results_table(spec.kind, studies), ""]
+        told = reported_table(spec, reporters)
+        parts += [*told, ""] if told else []
     return "\n".join(parts)
 
 

@@ -175,6 +175,7 @@ class MethodSpec:
         export: Trained network and Config → what is deployed and counted.
         facts: Trained network, before ``export``, and Config → JSON data for the card under ``method_facts``: what
             the structure came to, ``deployed_bytes`` where a weight takes other than 32 bits.
+        told: What of these facts the page of methods tells: path (keys and places in lists, joined by dots) → words.
         rebuild: Plain :class:`StagingNetwork`, Config and shapes of the deployed weights → the network that has them.
         check: Raises ConfigError where the Config contradicts the student's other settings (selection, views,
             supervised term, training, backbone).
@@ -196,6 +197,7 @@ class MethodSpec:
     cost: str = ""
     export: Callable[[nn.Module, Any], nn.Module] = _as_it_is
     facts: Callable[[nn.Module, Any], Mapping[str, Any]] = _nothing
+    told: Mapping[str, str] = field(default_factory=dict)
     rebuild: Callable[[StagingNetwork, Any, Mapping[str, torch.Size]], nn.Module] = _as_it_is
     check: Callable[[Any, Any], None] = _anything
     subsets: bool = False
