@@ -16,13 +16,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
-from pydantic import Field
+from jaxtyping import Int, UInt8
+from pydantic import Field, model_validator
 
 from fibrokd.config import Config
 from fibrokd.data import operations
@@ -64,6 +63,10 @@ class AugmentSpec(Config):
     tgc_db: Annotated[float, Field(ge=0, le=10)] = 2.8
     """Largest tilt of the time-gain compensation, dB at the deepest row (12 grey levels)."""
 
+    cutout: Annotated[float, Field(ge=0, le=0.5, exclude_if=lambda side: side == 0)] = 0.0
+    """Side of a square that is blackened anywhere in the picture, fraction of the image side (DeVries, Taylor,
+    arXiv:1708.04552); 0: none, and absent from records."""
+
 
 class ViewSpec(Config):
     """Which views and which MixUp pairs training sees; a book and its readers must agree on all of it."""
@@ -75,12 +78,21 @@ class ViewSpec(Config):
     """Ranges of the augmentation; ``null`` switches it off."""
 
     mixup_alpha: Annotated[float, Field(ge=0, le=4)] = 0.2
-    """MixUp coefficients are Beta(alpha, alpha); 0 switches MixUp off. Zhang et al., ICLR 2018, arXiv:1710.09412."""
+    """Mixing coefficients are Beta(alpha, alpha); 0 switches mixing off."""
+
+    cutmix: Annotated[bool, Field(exclude_if=lambda cut: not cut)] = False
+    """Paste a box of the partner instead of blending the two (MixUp). Absent from records where it is off."""
 
     joint: Annotated[JointSpec | None, Field(exclude_if=lambda joint: joint is None)] = None
     """Show every image twice, one row after the other: its view, and the same view after joint augmentation (paired
     views, for method ``ccd``); a batch size counts rows. ``null``: once. Absent from records where it is ``null``, so
     that books without pairs stay valid."""
+
+    @model_validator(mode="after")
+    def _what_is_pasted_is_drawn(self) -> ViewSpec:
+        if self.cutmix and self.mixup_alpha == 0:
+            raise ValueError("`cutmix` needs a `mixup_alpha` above 0, from which the size of boxes is drawn (1: any)")
+        return self
 
     @property
     def variants(self) -> int:
@@ -105,6 +117,7 @@ class View:
         gain_db: Change of receive gain, dB.
         gamma: Exponent of the grey map.
         tgc_db: Tilt of the time-gain compensation, dB at the deepest row.
+        cutout: (down, right, side) of the blackened square's centre and side, fractions of the image side.
         joint: Joint augmentation on top: its geometry is composed with this one's, its tones come last.
     """
 
@@ -115,6 +128,7 @@ class View:
     gain_db: float = 0.0
     gamma: float = 1.0
     tgc_db: float = 0.0
+    cutout: tuple[float, float, float] | None = None
     joint: JointView | None = None
 
 
@@ -157,7 +171,13 @@ def _draw_plain(spec: ViewSpec, image_id: str, epoch: int) -> View:
         gain_db=ranges.gain_db * draw[5],
         gamma=math.exp(ranges.log_gamma * draw[6]),
         tgc_db=ranges.tgc_db * draw[7],
+        cutout=_draw_cutout(spec.seed, ranges.cutout, image_id, epoch) if ranges.cutout else None,
     )
+
+
+def _draw_cutout(seed: int, share: float, image_id: str, epoch: int) -> tuple[float, float, float]:
+    down, right = keyed_generator("cutout", seed, image_id, epoch).uniform(0.0, 1.0, 2).tolist()
+    return down, right, share
 
 
 def apply_view(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray, "S S"]:
@@ -175,7 +195,8 @@ def apply_view(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray
     moved = _move(operations.flip(pixels) if view.flip else pixels, view)
     toned = operations.gamma(operations.gain(moved, view.gain_db), view.gamma)
     tilted = operations.tgc_tilt(toned, view.tgc_db)
-    return tilted if view.joint is None else view.joint.tone(tilted)
+    shown = tilted if view.joint is None else view.joint.tone(tilted)
+    return shown if view.cutout is None else _blackened(shown, *view.cutout)
 
 
 def epoch_order(spec: ViewSpec, epoch: int, count: int) -> Int[np.ndarray, " N"]:
@@ -187,19 +208,15 @@ def epoch_order(spec: ViewSpec, epoch: int, count: int) -> Int[np.ndarray, " N"]
     return keyed_generator("order", spec.seed, epoch).permutation(count)
 
 
-def mixing_coefficients(spec: ViewSpec, image_ids: Sequence[str], epoch: int) -> Float[np.ndarray, " N"]:
-    """Return the MixUp coefficient λ of every image in one epoch; 1 where MixUp is off.
-
-    λ ≥ ½ always, which is the same distribution over mixed pairs (Beta(α, α) is symmetric) and keeps the image
-    itself the dominant one, so that "the stage of this picture" keeps a meaning.
-    """
-    if spec.mixup_alpha == 0:
-        return np.ones(len(image_ids))
-    draws = [
-        keyed_generator("mix", spec.seed, image_id, epoch).beta(spec.mixup_alpha, spec.mixup_alpha)
-        for image_id in image_ids
-    ]
-    return np.array([max(draw, 1.0 - draw) for draw in draws])
+def _blackened(pixels: UInt8[np.ndarray, "S S"], down: float, right: float, share: float) -> UInt8[np.ndarray, "S S"]:
+    """Blacken a square; at the border a part of it lies outside."""
+    side = len(pixels)
+    top, bottom, left, end = (
+        round(min(max(side * (centre + sign * share / 2), 0), side)) for centre in (down, right) for sign in (-1, 1)
+    )
+    holed = pixels.copy()
+    holed[top:bottom, left:end] = 0
+    return holed
 
 
 def _move(pixels: UInt8[np.ndarray, "S S"], view: View) -> UInt8[np.ndarray, "S S"]:

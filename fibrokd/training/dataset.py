@@ -25,8 +25,8 @@ from fibrokd.training.augment import (
     apply_view,
     draw_view,
     epoch_order,
-    mixing_coefficients,
 )
+from fibrokd.training.mixing import blended, boxes_of, kept_shares, mixing_coefficients, pasted
 
 T = TypeVar("T")
 
@@ -164,13 +164,19 @@ class TrainingImages:
 
     def _mix(self, views: UInt8[np.ndarray, "R S S"], image: np.ndarray, partner: np.ndarray, epoch: int) -> Batch:
         variants = self.views.variants
-        lam = mixing_coefficients(self.views, [self.image_ids[k] for k in image.tolist()], epoch).repeat(variants)
+        ids = [self.image_ids[k] for k in image.tolist()]
+        lam = mixing_coefficients(self.views, ids, epoch)
         pixels = as_network_input(views)
-        weight = lam.astype(np.float32)[:, None, None, None]
-        mixed = pixels[:-variants]
-        if self.views.mixup_alpha > 0:
-            mixed = weight * mixed
-            mixed += (1 - weight) * pixels[variants:]
+        own, others = pixels[:-variants], pixels[variants:]
+        if self.views.mixup_alpha == 0:
+            mixed = own
+        elif self.views.cutmix:
+            side = self.pixels.shape[1]
+            boxes = boxes_of(self.views, ids, epoch, lam, side)
+            mixed, lam = pasted(own, others, boxes.repeat(variants, axis=0)), kept_shares(boxes, side)
+        else:
+            mixed = blended(own, others, lam.repeat(variants))
+        lam = lam.repeat(variants)
         return self._batch(mixed, self._rows(image), self._rows(partner), lam, epoch)
 
     def _batch(

@@ -13,7 +13,6 @@ from fibrokd.training.augment import (
     apply_view,
     draw_view,
     epoch_order,
-    mixing_coefficients,
 )
 
 
@@ -87,12 +86,3 @@ def test_the_input_is_never_changed(speckle):
 @settings(max_examples=40, deadline=None)
 def test_an_epoch_reads_every_image_once(count, epoch):
     assert sorted(epoch_order(ViewSpec(), epoch, count)) == list(range(count))
-
-
-def test_mixing_coefficients_are_at_least_one_half_and_one_without_mixup():
-    ids = [f"{i}" for i in range(500)]
-    lam = mixing_coefficients(ViewSpec(mixup_alpha=0.4), ids, 0)
-    assert lam.min() >= 0.5
-    assert lam.max() <= 1
-    assert lam.std() > 0.05
-    assert (mixing_coefficients(ViewSpec(mixup_alpha=0.0), ids, 0) == 1).all()

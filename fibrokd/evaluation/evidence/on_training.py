@@ -20,6 +20,9 @@ TRAINING = {
     "class weights": "/config/supervised/class_weights",
     "augmentation": "/config/views/augment",
     "MixUp α": "/config/views/mixup_alpha",
+    "boxes pasted instead of blended (CutMix)": "/config/views/cutmix",
+    "training labels made wrong on purpose": "/config/label_noise",
+    "share of images about which the teacher was made wrong on purpose": "/config/teacher_noise/share",
     "seed of the views": "/config/views/seed",
     "seed": "/config/train/seed",
 }
