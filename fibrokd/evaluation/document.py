@@ -7,6 +7,7 @@ the bootstrap configuration only; wall times and hosts have no place in it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from fibrokd.evaluation.calibration.document import calibration
 from fibrokd.evaluation.comparisons.document import comparisons
 from fibrokd.evaluation.conformal.document import coverage
 from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON
-from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
+from fibrokd.evaluation.end_points.document import end_points
+from fibrokd.evaluation.fixed_beforehand import FIXED_ON, Validation, validation_for
 from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.intervals import (
     DEFAULT_BOOTSTRAP,
@@ -70,7 +72,8 @@ def metrics_document(
         name = sample.predictions.network
         entry = networks.setdefault(name, {"parameters": int(costs[name]["parameters"])})
         split = sample.predictions.split
-        part, validation = sample.predictions, answers[name].get(FIXED_ON)
+        part = sample.predictions
+        validation = validation_for(answers[name], part)
         entry[split] = {
             **stage_figures(sample),
             **calibration(part, validation, config),
@@ -135,6 +138,8 @@ def _check(predictions: Sequence[Predictions], costs: Mapping[str, Mapping[str, 
         if pairs.count((network, split)) > 1
     ]
     problems += [f"costs of {name} lack 'parameters'" for name in networks if "parameters" not in costs.get(name, {})]
+    for name in networks:
+        problems += _in_two_splits(name, [part for part in predictions if part.network == name])
     if not predictions:
         problems.append("there are none")
     if len({part.scale for part in predictions}) > 1:
@@ -143,7 +148,19 @@ def _check(predictions: Sequence[Predictions], costs: Mapping[str, Mapping[str, 
         raise TableError("the predictions to assess", problems, "Collect the predictions again with `fibrokd assess`.")
 
 
-def _by_facts(sample: Bootstrap, validation: Predictions | None, facts: ImageFacts | None) -> dict[str, Any]:
+def _in_two_splits(network: str, parts: Sequence[Predictions]) -> list[str]:
+    """An image belongs to one split: of one in two, something would be fixed on the very image that is assessed."""
+    problems = []
+    for one, other in combinations(parts, 2):
+        known = set(one.image_ids)
+        shared = [image_id for image_id in other.image_ids if image_id in known] if one.split != other.split else []
+        if shared:
+            shown = ", ".join(shared[:5]) + (f" and {len(shared) - 5} more" if len(shared) > 5 else "")
+            problems.append(f"{network}: {one.split} and {other.split} hold the same images ({shown})")
+    return problems
+
+
+def _by_facts(sample: Bootstrap, validation: Validation, facts: ImageFacts | None) -> dict[str, Any]:
     """Figures of patients, studies and subgroups; not of splits on which something is fixed."""
     part = sample.predictions
     if facts is None or part.split in (FIXED_ON, CALIBRATED_ON):

@@ -256,6 +256,11 @@ def _shape_problems(part: Predictions) -> list[str]:
     lengths = {len(part.image_ids), len(part.groups), len(part.truth), len(part.probabilities)}
     if len(lengths) > 1:
         problems.append(f"image ids, groups, truth and probabilities differ in length ({sorted(lengths)})")
+    if part.truth.ndim != 1 or part.truth.dtype.kind not in "iu":
+        problems.append(f"expected whole numbers as true stages, found {part.truth.dtype} of shape {part.truth.shape}")
+    if part.probabilities.ndim != 2 or part.probabilities.dtype.kind != "f":
+        kind = f"{part.probabilities.dtype} of shape {part.probabilities.shape}"
+        return [*problems, f"expected one row of floating-point probabilities per image, found {kind}"]
     if part.probabilities.shape[1] != len(part.scale):
         problems.append(f"expected {len(part.scale)} probabilities per image, found {part.probabilities.shape[1]}")
     return problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,16 @@ def made_up_predictions(
     ids = tuple(f"{number:016x}" for number in range(patients * frames))
     groups = tuple(f"P{patient:03d}" for patient in np.repeat(np.arange(patients), frames))
     return Predictions(network, "test", ids, groups, stage.astype(np.int64), p / p.sum(axis=1, keepdims=True), scale)
+
+
+def of_split(part: Predictions, split: str) -> Predictions:
+    """The answers as those of another split: to other images, of other clusters."""
+    return replace(
+        part,
+        split=split,
+        image_ids=tuple(f"{split}{name}" for name in part.image_ids),
+        groups=tuple(f"{split}{group}" for group in part.groups),
+    )
 
 
 def made_up_facts(parts: Sequence[Predictions], **columns: Sequence[str]) -> ImageFacts:

@@ -21,11 +21,12 @@ from fibrokd.evaluation.calibration.binned import (
 from fibrokd.evaluation.calibration.document import calibration
 from fibrokd.evaluation.calibration.temperature import HIGHEST, LOWEST, fit_temperature, fitted, scaled
 from fibrokd.evaluation.document import metrics_document
+from fibrokd.evaluation.fixed_beforehand import NONE_THERE
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.totals import cluster_codes
 from fibrokd.stages import METAVIR, StageScale
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_predictions, of_split
 
 FEW = BootstrapConfig(resamples=100)
 CASES = st.fixed_dictionaries(
@@ -122,7 +123,7 @@ def test_answers_without_evidence_against_the_most_extreme_temperature_give_none
     assert fitted(wrong).refused == "the validation answers hold no evidence against 20, the most extreme one tried"
     few = made_up_predictions(patients=8, skill=0.5)
     assert fitted(few).refused == "the validation images are of 8 clusters only (at least 10 needed)"
-    assert fitted(None).refused == "there are no answers on validation images to fit one on"
+    assert fitted(NONE_THERE).refused == NONE_THERE
     assert fitted(made_up_predictions(skill=0.5)).refused == ""
 
 
@@ -150,7 +151,7 @@ def test_the_order_of_images_and_the_rounding_of_a_row_decide_nothing() -> None:
             assert errors(sums(answers), one)[0] == pytest.approx(errors(sums(turned), one)[0], abs=1e-12)
     # One answer for all stages of equal size: exactly as sure as right.
     assert calibration_errors(confidence_sums(same), one)[0] == pytest.approx(0, abs=1e-9)
-    entry = calibration(replace(part, probabilities=part.probabilities * 1.0005), None, FEW)["calibration"]
+    entry = calibration(replace(part, probabilities=part.probabilities * 1.0005), NONE_THERE, FEW)["calibration"]
     assert max(each["confidence"] for each in entry["bins"]) <= 1
 
 
@@ -175,7 +176,7 @@ def test_bounds_of_an_error_hold_the_true_one_and_chance_alone_is_told(factor: f
         )
     for _ in range(50):
         part = _cohort(random, 300, factor)
-        found = calibration(part, None, FEW)
+        found = calibration(part, NONE_THERE, FEW)
         error = found["expected_calibration_error"]
         inside.append(error["low"] <= true_error <= error["high"])
         chance.append(found["calibration"]["by_chance"]["expected_calibration_error"]["mean"])
@@ -209,9 +210,7 @@ def test_the_temperature_comes_from_validation_answers_alone() -> None:
 
 
 def test_every_split_has_its_errors_and_bins_and_only_others_than_val_a_temperature() -> None:
-    parts = [
-        replace(made_up_predictions(skill=0.5, seed=seed), split=split) for split, seed in (("val", 1), ("test", 2))
-    ]
+    parts = [of_split(made_up_predictions(skill=0.5, seed=seed), split) for split, seed in (("val", 1), ("test", 2))]
     network = metrics_document(parts, {"student_kd": {"parameters": 1}}, config=FEW)["networks"]["student_kd"]
     assert network["val"]["calibration"]["no_temperature"] == "it would be fitted on these very images"
     known = network["test"]["calibration"]["temperature"]["validation"]
@@ -232,7 +231,7 @@ def test_every_split_has_its_errors_and_bins_and_only_others_than_val_a_temperat
 
 def test_fewer_images_than_bins_and_few_clusters_are_said_not_estimated() -> None:
     few = made_up_predictions(patients=4, frames=2)
-    entry = calibration(few, None, FEW)
+    entry = calibration(few, NONE_THERE, FEW)
     assert len(entry["calibration"]["bins"]) == 8
     assert entry["expected_calibration_error"]["low"] is None
     assert entry["expected_calibration_error"]["note"] == "no interval from 4 clusters (at least 10 needed)"

@@ -11,7 +11,7 @@ from fibrokd.errors import TableError
 from fibrokd.evaluation.document import SCHEMA, metrics_document
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.stages import StageScale
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_predictions, of_split
 
 NETWORKS = ("teacher", "student_plain", "student_kd")
 COSTS = {name: {"parameters": 1000 + rank} for rank, name in enumerate(NETWORKS)}
@@ -53,8 +53,8 @@ def test_the_document_obeys_its_published_schema_also_where_nothing_can_be_estim
         metrics_document([binary], {"binary": {"parameters": 1}}),
         metrics_document(_parts(), COSTS, tied=TIED),
         metrics_document([few], COSTS, tied=TIED),
-        metrics_document([replace(few, split="val"), few], COSTS),
-        metrics_document([replace(binary, split="val"), binary], {"binary": {"parameters": 1}}),
+        metrics_document([of_split(few, "val"), few], COSTS),
+        metrics_document([of_split(binary, "val"), binary], {"binary": {"parameters": 1}}),
     ):
         jsonschema.validate(json.loads(json.dumps(document, allow_nan=False)), schema)
     assert set(METRICS) <= set(schema["$defs"]["split"]["properties"])
@@ -123,3 +123,38 @@ def test_nothing_is_said_about_inflation_where_levels_or_the_split_are_unknown()
     assert "inflation" not in metrics_document(_parts(), COSTS)["networks"]["teacher"]["test"]
     elsewhere = metrics_document(_parts(), COSTS, tied={"val": TIED["test"], "test": {}})
     assert "inflation" not in elsewhere["networks"]["teacher"]["test"]
+
+
+def test_an_image_in_two_splits_is_refused_by_its_id() -> None:
+    part = made_up_predictions()
+    with pytest.raises(TableError, match=r"student_kd: val and test hold the same images \(0000000000000000, .* more"):
+        metrics_document([replace(part, split="val"), part], COSTS)
+
+
+def test_nothing_is_fixed_on_clusters_that_are_assessed_too() -> None:
+    part = made_up_predictions(skill=0.5)
+    twice = replace(of_split(made_up_predictions(skill=0.5, seed=3), "val"), groups=part.groups)
+    told = metrics_document([twice, part], COSTS)["networks"]["student_kd"]["test"]
+    why = "60 clusters hold validation and test images alike, so that nothing is fixed beforehand"
+    assert told["calibration"]["no_temperature"] == why
+    assert "temperature" not in told["calibration"]
+    for entry in told["end_points"].values():
+        assert entry["operating_points"] == {}
+        assert set(entry["no_threshold"].values()) == {why}
+    apart = metrics_document([of_split(twice, "val"), part], COSTS)["networks"]["student_kd"]["test"]
+    assert "temperature" in apart["calibration"]
+    assert apart["end_points"]["≥F3"]["operating_points"]
+
+
+def test_stage_sets_take_no_temperature_from_clusters_they_are_calibrated_on() -> None:
+    test = made_up_predictions(skill=0.5)
+    known = of_split(made_up_predictions(skill=0.5, seed=1), "calibration")
+    own = of_split(made_up_predictions(skill=0.5, seed=2), "val")
+    tied = replace(own, groups=known.groups)
+    found = {
+        name: metrics_document([val, known, test], COSTS)["networks"]["student_kd"]["test"]["stage_sets"]
+        for name, val in (("apart", own), ("tied", tied))
+    }
+    assert "no_temperature" not in found["apart"]
+    assert found["tied"]["no_temperature"].startswith("60 clusters hold validation and calibration images alike")
+    assert found["tied"]["temperature"] == 1

@@ -24,11 +24,12 @@ from fibrokd.evaluation.end_points.ranking import rank
 from fibrokd.evaluation.end_points.sample import end_point_samples, has_end_point, probability_of
 from fibrokd.evaluation.end_points.table import COLUMNS, write_end_points
 from fibrokd.evaluation.end_points.thresholds import RULES, curve, threshold
+from fibrokd.evaluation.fixed_beforehand import NONE_THERE
 from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, draw_counts, interval_of
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.totals import cluster_codes
 from fibrokd.stages import METAVIR, StageScale
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_predictions, of_split
 
 FEW = BootstrapConfig(resamples=100)
 CASES = st.tuples(
@@ -179,7 +180,7 @@ def _split(part: Predictions, **options: object) -> Predictions:
 
 
 def _validation(**options) -> Predictions:
-    return _split(made_up_predictions(seed=9, **options), split="val")
+    return of_split(made_up_predictions(seed=9, **options), "val")
 
 
 def test_thresholds_come_from_validation_answers_and_are_left_alone_on_test_images() -> None:
@@ -215,9 +216,9 @@ def test_every_end_point_has_its_area_and_bounds() -> None:
 
 def test_why_there_is_no_threshold_is_said() -> None:
     part = made_up_predictions()
-    entry = end_points(part, None, FEW)["end_points"]["≥F2"]
+    entry = end_points(part, NONE_THERE, FEW)["end_points"]["≥F2"]
     assert (entry["operating_points"], "validation" in entry) == ({}, False)
-    assert set(entry["no_threshold"].values()) == {"there are no answers on validation images to fix one on"}
+    assert set(entry["no_threshold"].values()) == {NONE_THERE}
     own = end_points(_validation(), _validation(), FEW)["end_points"]["≥F2"]
     assert set(own["no_threshold"].values()) == {"thresholds are fixed on these very images"}
     healthy = _some(_validation(), lambda truth: truth < 2)
@@ -304,12 +305,12 @@ def test_other_scales_have_their_own_end_points_or_none() -> None:
     binary = StageScale(("below", "cirrhosis"), (1,))
     found = end_points(made_up_predictions(scale=binary), _validation(scale=binary), FEW)
     assert list(found["auroc"]) == ["≥cirrhosis"]
-    assert end_points(made_up_predictions(scale=StageScale(("a", "b"), ())), None, FEW) == {}
+    assert end_points(made_up_predictions(scale=StageScale(("a", "b"), ())), NONE_THERE, FEW) == {}
 
 
 def test_the_document_fixes_every_network_on_its_own_validation_answers() -> None:
     parts = [
-        _split(made_up_predictions(name, skill=skill, seed=seed), split=split)
+        of_split(made_up_predictions(name, skill=skill, seed=seed), split)
         for name, skill in (("teacher", 1.5), ("student", 0.5))
         for split, seed in (("val", 3), ("test", 4))
     ]

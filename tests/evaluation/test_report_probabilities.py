@@ -58,9 +58,7 @@ def test_where_no_threshold_could_be_fixed_the_reason_stands_in_its_place() -> N
     parts = inputs.parts
     document = metrics_document(parts, {part.network: {"parameters": 1} for part in parts}, FIT, FEW)
     told = _end_points(_shown(replace(inputs, predictions=parts, document=document)))
-    line = (
-        "No threshold, because there are no answers on validation images to fix one on: Teacher ≥F2, ≥F3 and ≥F4; Stu"
-    )
+    line = "No threshold, because there are no answers on validation images: Teacher ≥F2, ≥F3 and ≥F4; Stu"
     assert line in told
     assert "Predictive values by prevalence" not in told
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
 from fibrokd.evaluation.aggregation import RULES, of_units
+from fibrokd.evaluation.fixed_beforehand import NONE_THERE
 from fibrokd.evaluation.intervals import BootstrapConfig
 from fibrokd.evaluation.units.document import units
-from tests.evaluation.made_up import made_up_facts, made_up_predictions
+from tests.evaluation.made_up import made_up_facts, made_up_predictions, of_split
 
 CONFIG = BootstrapConfig(resamples=200)
 
@@ -81,9 +82,7 @@ def test_units_of_several_stages_have_none():
 
 
 def split_of(split, **options):
-    part = made_up_predictions(**options)
-    ids = tuple(f"{split}{name}" for name in part.image_ids)
-    return replace(part, split=split, image_ids=ids, groups=tuple(split + group for group in part.groups))
+    return of_split(made_up_predictions(**options), split)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,7 @@ def test_one_study_of_every_patient_is_not_told_twice(found):
 
 def test_without_validation_the_rule_is_the_mean_and_says_so(found):
     test, val, facts, _ = found
-    for others in (None, val.rows(np.arange(16))):
+    for others in (NONE_THERE, val.rows(np.arange(16))):
         entry = units(test, others, facts, CONFIG)["units"]["patient"]
         assert entry["rule"] == "mean"
         assert "chosen_on" not in entry
@@ -165,11 +164,11 @@ def test_images_of_unknown_patients_are_counted_and_single_images_are_no_units(f
     assert (entry["unknown_images"], entry["units"]) == (8, 58)
     assert units(test, val, replace(facts, table=table.assign(patient="")), CONFIG) == {}
     alone = split_of("test", frames=1)
-    assert units(alone, None, made_up_facts([alone]), CONFIG) == {}
+    assert units(alone, NONE_THERE, made_up_facts([alone]), CONFIG) == {}
 
 
 def test_patients_of_several_stages_only_are_not_estimable(found):
     test, _, facts, _ = found
     mixed = replace(test, truth=np.tile([0, 1, 2, 3], 60))
-    entry = units(mixed, None, facts, CONFIG)["units"]["patient"]
+    entry = units(mixed, NONE_THERE, facts, CONFIG)["units"]["patient"]
     assert (entry["left_out"], "accuracy" in entry) == (60, False)

@@ -19,6 +19,7 @@ from fibrokd.evaluation.calibration.binned import (
 )
 from fibrokd.evaluation.calibration.differences import distances_of_differences
 from fibrokd.evaluation.calibration.temperature import fitted, scaled
+from fibrokd.evaluation.fixed_beforehand import Validation
 from fibrokd.evaluation.intervals import (
     BootstrapConfig,
     Estimate,
@@ -68,12 +69,12 @@ class _Drawn:
     clusters: int
 
 
-def calibration(part: Predictions, validation: Predictions | None, config: BootstrapConfig) -> dict[str, Any]:
+def calibration(part: Predictions, validation: Validation, config: BootstrapConfig) -> dict[str, Any]:
     """Return both calibration errors and ``calibration`` of a split.
 
     Args:
         part: Answers of a network on the split.
-        validation: Answers of the same network on validation images; ``None`` where there are none.
+        validation: Answers of the same network on validation images, or why there are none.
         config: How intervals are made.
     """
     drawn = _drawn(part, config)
@@ -84,7 +85,7 @@ def calibration(part: Predictions, validation: Predictions | None, config: Boots
         "bins": [_bin(drawn, place, config) for place in np.flatnonzero(drawn.held).tolist()],
     }
     temperature = fitted(validation, config.min_clusters)
-    if validation is None or validation.split == part.split or temperature.refused:
+    if isinstance(validation, str) or validation.split == part.split or temperature.refused:
         details["no_temperature"] = temperature.refused or "it would be fitted on these very images"
         return found | {"calibration": details}
     after = scaled(part, temperature.value)

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from fibrokd.evaluation.fixed_beforehand import Validation
 from fibrokd.evaluation.intervals import MIN_CLUSTERS
 from fibrokd.evaluation.predictions import Predictions
 
@@ -37,15 +38,15 @@ class Fitted(NamedTuple):
     refused: str
 
 
-def fitted(validation: Predictions | None, least: int = MIN_CLUSTERS) -> Fitted:
+def fitted(validation: Validation, least: int = MIN_CLUSTERS) -> Fitted:
     """Return the temperature of a network, or why its validation answers hold none.
 
     Args:
-        validation: Its answers on validation images; ``None`` where there are none.
+        validation: Its answers on validation images, or why there are none.
         least: Clusters of images below which none is fitted.
     """
-    if validation is None:
-        return Fitted(1.0, "there are no answers on validation images to fit one on")
+    if isinstance(validation, str):
+        return Fitted(1.0, validation)
     clusters = len(set(validation.groups))
     if clusters < least:
         return Fitted(1.0, f"the validation images are of {clusters} clusters only (at least {least} needed)")

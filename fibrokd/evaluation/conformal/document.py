@@ -16,7 +16,7 @@ from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import write_text
 
 LEAST_OF_STAGE = 20
-"""Calibration clusters of a stage below which its coverage is said to rest on few."""
+"""Calibration clusters of a stage below which its coverage is not told."""
 
 COLUMNS = ("network", "split", "group", "stage", "lowest", "highest", "covered", "set")
 
@@ -104,8 +104,10 @@ class _Counts:
 
 def _of_stage(sets: StageSets, counts: _Counts, k: int) -> dict[str, Any]:
     own, known = int((sets.answers.truth == k).sum()), int((sets.calibrated == k).sum())
-    entry = as_json(counts.share(f"covered {k}", f"clusters {k}"))
+    found = counts.share(f"covered {k}", f"clusters {k}")
     if known < LEAST_OF_STAGE:
-        few = f"only {known} calibration clusters have this stage"
-        entry["note"] = f"{entry['note']}; {few}" if "note" in entry else few
-    return {"clusters": own, "calibration_clusters": known, "coverage": entry}
+        # The threshold is that of all stages together: of a stage that calibration hardly knew, a share of covered
+        # patients says how that mixture fell out, and would be read as a promise for the stage.
+        few = f"not estimable: only {known} calibration clusters have this stage ({LEAST_OF_STAGE} needed)"
+        found = Interval(None, None, None, found.level, found.clusters, few)
+    return {"clusters": own, "calibration_clusters": known, "coverage": as_json(found)}

@@ -18,13 +18,14 @@ from jaxtyping import Bool, Int
 from fibrokd.evaluation.aggregation import mean_by_cluster
 from fibrokd.evaluation.calibration.temperature import Fitted, fitted, scaled
 from fibrokd.evaluation.conformal.sets import bounds, needed, quantile, scores
+from fibrokd.evaluation.fixed_beforehand import FIXED_ON, validation_for
 from fibrokd.evaluation.intervals import MIN_CLUSTERS
 from fibrokd.evaluation.predictions import Predictions
 
 LEVEL = 0.9
 """Wanted coverage."""
 
-FITTED_ON, CALIBRATED_ON = "val", "calibration"
+CALIBRATED_ON = "calibration"
 """Splits on which temperature and threshold are fixed."""
 
 
@@ -78,14 +79,14 @@ def stage_sets(part: Predictions, others: Mapping[str, Predictions], least: int 
         others: Split → answers of the same network.
         least: Validation clusters below which no temperature is fitted.
     """
-    if part.split in (FITTED_ON, CALIBRATED_ON):
-        return f"what sets rest on was fixed on the {'validation' if part.split == FITTED_ON else 'calibration'} images"
+    if part.split in (FIXED_ON, CALIBRATED_ON):
+        return f"what sets rest on was fixed on the {'validation' if part.split == FIXED_ON else 'calibration'} images"
     if CALIBRATED_ON not in others:
         return "there are no answers on calibration images"
     shared = len(set(part.groups) & set(others[CALIBRATED_ON].groups))
     if shared:
         return f"{shared} clusters hold assessed and calibration images alike, so that nothing is promised for new ones"
-    temperature = fitted(others.get(FITTED_ON), least)
+    temperature = fitted(validation_for(others, part, others[CALIBRATED_ON]), least)
     known = mean_by_cluster(scaled(others[CALIBRATED_ON], temperature.value))
     asked = mean_by_cluster(scaled(part, temperature.value))
     if known.answers is None or len(known.answers) < needed(LEVEL):

@@ -30,11 +30,9 @@ from fibrokd.evaluation.end_points.sample import (
     probability_of,
 )
 from fibrokd.evaluation.end_points.thresholds import RULES, curve, threshold
+from fibrokd.evaluation.fixed_beforehand import FIXED_ON, Validation
 from fibrokd.evaluation.intervals import BootstrapConfig, Estimate, Interval, as_json, interval_of, rounded
 from fibrokd.evaluation.predictions import Predictions
-
-FIXED_ON = "val"
-"""Split on which thresholds are fixed."""
 
 PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 """Shares of people with the end point, from screening to a referral clinic, for which predictive values are given."""
@@ -43,12 +41,12 @@ PROBABILITIES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Probabilities at which one would act, of decision curves."""
 
 
-def end_points(part: Predictions, validation: Predictions | None, config: BootstrapConfig) -> dict[str, Any]:
+def end_points(part: Predictions, validation: Validation, config: BootstrapConfig) -> dict[str, Any]:
     """Return ``auroc`` and ``end_points`` of a split; nothing where the scale has no end points.
 
     Args:
         part: Answers of a network on the split.
-        validation: Answers of the same network on validation images; ``None`` where there are none.
+        validation: Answers of the same network on validation images, or why there are none.
         config: How intervals are made.
     """
     if not part.scale.cutoffs:
@@ -71,11 +69,11 @@ class _Fixed(NamedTuple):
     rests_on: dict[str, dict[str, int]]
 
 
-def _fixed(part: Predictions, validation: Predictions | None, cutoff: int, least: int) -> _Fixed:
+def _fixed(part: Predictions, validation: Validation, cutoff: int, least: int) -> _Fixed:
     if part.split == FIXED_ON:
         return _Fixed({}, dict.fromkeys(RULES, "thresholds are fixed on these very images"), {})
-    if validation is None:
-        return _Fixed({}, dict.fromkeys(RULES, "there are no answers on validation images to fix one on"), {})
+    if isinstance(validation, str):
+        return _Fixed({}, dict.fromkeys(RULES, validation), {})
     scores, positive = probability_of(validation, cutoff), has_end_point(validation, cutoff)
     groups = np.array(validation.groups)
     rests_on = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON
-from fibrokd.evaluation.end_points.document import FIXED_ON
+from fibrokd.evaluation.fixed_beforehand import FIXED_ON
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from fibrokd.evaluation.aggregation import RULES, OfUnits, of_units
-from fibrokd.evaluation.end_points.document import FIXED_ON, end_points
+from fibrokd.evaluation.end_points.document import end_points
+from fibrokd.evaluation.fixed_beforehand import FIXED_ON, Validation
 from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap, rounded
 from fibrokd.evaluation.metrics import METRICS
@@ -26,14 +27,12 @@ DEFAULT_RULE = "mean"
 """Rule where none can be chosen."""
 
 
-def units(
-    part: Predictions, validation: Predictions | None, facts: ImageFacts, config: BootstrapConfig
-) -> dict[str, Any]:
+def units(part: Predictions, validation: Validation, facts: ImageFacts, config: BootstrapConfig) -> dict[str, Any]:
     """Return ``units`` of a split: unit → figures; without units of which nothing is known, or that are single images.
 
     Args:
         part: Answers of a network on the split.
-        validation: Answers of the same network on validation images; ``None`` where there are none.
+        validation: Answers of the same network on validation images, or why there are none.
         facts: Patient and study of every image.
         config: How intervals are made.
     """
@@ -64,19 +63,22 @@ def _known(part: Predictions, facts: ImageFacts, unit: str) -> tuple[Predictions
 
 
 def _validation(
-    part: Predictions, validation: Predictions | None, facts: ImageFacts, unit: str
-) -> tuple[Predictions, list[str]] | None:
-    if validation is None or part.split == FIXED_ON:
-        return None
+    part: Predictions, validation: Validation, facts: ImageFacts, unit: str
+) -> tuple[Predictions, list[str]] | str:
+    """The validation answers to images whose unit is known, and these units; or why there are none."""
+    if isinstance(validation, str):
+        return validation
+    if part.split == FIXED_ON:
+        return "these are the validation images themselves"
     known, names = _known(validation, facts, unit)
-    return None if known is None else (known, names)
+    return f"no {unit} of the validation images is known" if known is None else (known, names)
 
 
 def _unit(
     part: Predictions,
     known: Predictions,
     names: list[str],
-    validation: tuple[Predictions, list[str]] | None,
+    validation: tuple[Predictions, list[str]] | str,
     config: BootstrapConfig,
 ) -> dict[str, Any]:
     sizes = np.unique(names, return_counts=True)[1]
@@ -92,13 +94,14 @@ def _unit(
         entry["chosen_on"] = {"split": FIXED_ON, "units": units_there, "balanced_accuracy": reached}
     if made.answers is None:
         return entry
-    own = of_units(*validation, rule).answers if validation else None
+    own = validation if isinstance(validation, str) else of_units(*validation, rule).answers
+    own = "no validation cluster has one true stage" if own is None else own
     return entry | stage_figures(bootstrap(made.answers, config), "units") | end_points(made.answers, own, config)
 
 
-def _chosen(validation: tuple[Predictions, list[str]] | None, least: int) -> tuple[str | None, dict[str, float], int]:
+def _chosen(validation: tuple[Predictions, list[str]] | str, least: int) -> tuple[str | None, dict[str, float], int]:
     """The best rule on validation units, what every rule reaches there, and how many units these are."""
-    if validation is None:
+    if isinstance(validation, str):
         return None, {}, 0
     found = {name: of_units(*validation, rule) for name, rule in RULES.items()}
     reached = {name: _balanced_accuracy(made) for name, made in found.items()}
