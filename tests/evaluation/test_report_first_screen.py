@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import replace
+
+from sklearn.metrics import confusion_matrix
 
 from fibrokd.evaluation.document import cluster_words, metrics_document
 from fibrokd.evaluation.report import render_report
@@ -90,3 +93,14 @@ def test_a_five_stage_accuracy_too_good_to_be_true_raises_an_alarm() -> None:
     text = Page(show(replace(inputs, document=document))).text
     assert "Teacher stages 98.2 % of the images right" in text
     assert "look for leakage" in text
+
+
+def test_the_first_screen_holds_the_confusion_matrix_of_the_last_network(html: str) -> None:
+    first = html[: html.index("In this report")]
+    part = report_inputs().parts[-1]
+    counts = confusion_matrix(part.truth, part.probabilities.argmax(1))
+    table = first[first.index('<table class="matrix">') :]
+    told = [int(number) for number in re.findall(r"<b>(\d+)</b>", table)]
+    assert told == counts.reshape(-1).tolist()
+    assert Page(html).text.count("→ ") >= counts.size
+    assert f"The last of the {len(report_inputs().parts)} networks" in Page(first).text

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.tables import confusion_counts, percentages
 
@@ -15,19 +16,19 @@ _WHITE, _BLUE = np.array([255, 255, 255]), np.array([122, 176, 222])  # dark tex
 
 def confusion(inputs: ReportInputs) -> dict[str, Any]:
     """Return one matrix per network."""
-    matrices = []
-    for part in inputs.parts:
-        counts = confusion_counts(part)
-        matrices.append(
-            {
-                "title": inputs.title_of(part.network),
-                "rows": _rows(counts, inputs.scale),
-                "predicted": [int(total) for total in counts.sum(axis=0)],
-                "images": int(counts.sum()),
-                "worst": _most_frequent_confusion(counts, inputs.scale),
-            }
-        )
-    return {"stages": inputs.scale, "matrices": matrices}
+    return {"stages": inputs.scale, "matrices": [matrix_of(inputs, part) for part in inputs.parts]}
+
+
+def matrix_of(inputs: ReportInputs, part: Predictions) -> dict[str, Any]:
+    """Return the matrix of one network."""
+    counts = confusion_counts(part)
+    return {
+        "title": inputs.title_of(part.network),
+        "rows": _rows(counts, inputs.scale),
+        "predicted": [int(total) for total in counts.sum(axis=0)],
+        "images": int(counts.sum()),
+        "worst": _most_frequent_confusion(counts, inputs.scale),
+    }
 
 
 def _rows(counts: Int[np.ndarray, "K K"], names: list[str]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 from fibrokd.evaluation.lookup import Lookup, judgement, own_lookup
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.sections.confusion import matrix_of
 from fibrokd.evaluation.wording import (
     Footnotes,
     alarms,
@@ -44,10 +45,17 @@ def overview(inputs: ReportInputs) -> dict[str, Any]:
         "rows": rows,
         "lookup": _lookup_row(lookup, footnotes) if lookup else None,
         "notes": footnotes.listed,
+        "stages": inputs.scale,
+        "matrix": matrix_of(inputs, inputs.parts[-1]),
+        "matrix_words": _others(len(inputs.parts)),
         "level": f"{100 * inputs.document['level']:g} %",
         "chance": f"{1 / len(inputs.scale):.2f}",
         "not_to_conclude": not_to_conclude(inputs.stamp, inputs.external is not None),
     }
+
+
+def _others(networks: int) -> str:
+    return f"The last of the {networks} networks; the others stand below." if networks > 1 else ""
 
 
 def _row(inputs: ReportInputs, name: str, metrics: Mapping[str, Any], footnotes: Footnotes) -> dict[str, Any]:
