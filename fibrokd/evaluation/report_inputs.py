@@ -47,6 +47,7 @@ class ReportInputs:
         external: See :mod:`fibrokd.evaluation.external`; ``None`` where networks were trained on this collection.
         collected: Network → embeddings' neighbours and maps of evidence; those that are not known may be left out.
         robustness: See :mod:`fibrokd.evaluation.robustness.document`; ``None`` where no picture was disturbed.
+        shortcuts: See :mod:`fibrokd.evaluation.shortcuts`; ``None`` where none was asked.
         split: The split that the report is about.
         titles: Network → what the report calls it.
     """
@@ -65,6 +66,7 @@ class ReportInputs:
     external: Mapping[str, Any] | None = None
     collected: Mapping[str, Collected] = field(default_factory=dict)
     robustness: Mapping[str, Any] | None = None
+    shortcuts: Mapping[str, Any] | None = None
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=lambda: NETWORK_TITLES)
 

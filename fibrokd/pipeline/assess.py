@@ -31,11 +31,13 @@ from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.overlap import relatives
 from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.evaluation.severity import worst_rows
+from fibrokd.evaluation.shortcuts import FILE as SHORTCUTS
 from fibrokd.evaluation.tables import share_copied_from_train
 from fibrokd.files import digest_json, read_json, write_json
 from fibrokd.methods import open_network
 from fibrokd.pipeline.assess_numbers import DISTURBED, Assessed, AssessPlan, learned_rows, write_numbers
 from fibrokd.pipeline.disturbed import DisturbedPictures, chosen_rows, recorded, rendered
+from fibrokd.pipeline.own_shortcuts import own_shortcuts
 from fibrokd.progress import track
 from fibrokd.training.prediction import embed, predict
 from fibrokd.training.restriction import answering
@@ -122,6 +124,9 @@ def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Pa
     write_predictions(out / "predictions.csv", answers)
     if moved:
         write_predictions(out / DISTURBED, moved)
+    without_looking = own_shortcuts(prepared)
+    if without_looking:
+        write_predictions(out / SHORTCUTS, without_looking)
     write_image_facts(out / "images.csv", facts)
     threads = torch.get_num_threads()
     write_json(out / "timings.json", {"engine": "PyTorch fp32, batch 1", "threads": threads, "networks": timings})

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from fibrokd.config import Config
 from fibrokd.data.prepared import Prepared
+from fibrokd.evaluation import shortcuts
 from fibrokd.evaluation.atlas.collected import Learned, collected, embeddings_file, evidence_file, write_neighbours
 from fibrokd.evaluation.conformal.document import write_sets
 from fibrokd.evaluation.document import Tied, metrics_document
@@ -124,6 +125,7 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
     found = collected(out, tested, _learned(prepared), plan.neighbours)
     write_neighbours(out / "neighbours.csv", found, prepared.scale.names)
     moved = _robustness(predictions, out, plan.bootstrap)
+    without_looking = _shortcuts(tested, out, plan.bootstrap)
     report = ReportInputs(
         title=plan.title,
         document=document,
@@ -139,12 +141,14 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
         external=assessed.external,
         collected=found,
         robustness=moved,
+        shortcuts=without_looking,
     )
     write_report(out / "report.html", report)
     names = ("confusion", "end_points", "images", "neighbours", "predictions", "sets")
     arrays = [name for network in found for name in (embeddings_file(network), evidence_file(network))]
     stored = [name for name in arrays if (out / name).exists()]
     stored += [DISTURBED, "robustness.json"] if moved is not None else []
+    stored += [shortcuts.FILE, shortcuts.DOCUMENT] if without_looking is not None else []
     return [*(f"{name}.csv" for name in names), *stored, "metrics.json", "report.html"]
 
 
@@ -156,6 +160,14 @@ def _robustness(predictions: Sequence[Predictions], out: Path, config: Bootstrap
     disturbed = read_predictions(out / DISTURBED, tested[0].scale)
     document = robustness_document(tested, disturbed, config, others)
     write_json(out / "robustness.json", document)
+    return document
+
+
+def _shortcuts(tested: Sequence[Predictions], out: Path, config: BootstrapConfig) -> dict[str, Any] | None:
+    if not (out / shortcuts.FILE).exists():
+        return None
+    document = shortcuts.shortcuts_document(tested, read_predictions(out / shortcuts.FILE, tested[0].scale), config)
+    write_json(out / shortcuts.DOCUMENT, document)
     return document
 
 

@@ -17,6 +17,7 @@ from fibrokd.evaluation.report import SECTIONS, ReportInputs, render_page
 from fibrokd.evaluation.robustness.disturbances import SCANNER
 from fibrokd.evaluation.robustness.document import robustness_document
 from fibrokd.evaluation.rounds import APART, rounds_document
+from fibrokd.evaluation.shortcuts import shortcuts_document
 from fibrokd.stages import StageScale
 from tests.evaluation.made_up import made_up_collected, made_up_facts, made_up_predictions
 
@@ -104,6 +105,20 @@ def _robustness(scale: StageScale | None) -> dict[str, Any]:
     return robustness_document(parts, [replace(part, split=way) for way in ways for part in parts], FEW)
 
 
+@once
+def _shortcuts(scale: StageScale | None) -> dict[str, Any]:
+    parts = [part for part in report_answers(scale) if part.split == "test"]
+    return shortcuts_document(parts, [made_up_shortcut(parts[0])], FEW)
+
+
+def made_up_shortcut(part: Predictions, right: float = 0.0, name: str = "metadata") -> Predictions:
+    """Answers of a shortcut that knows the stage of a share of the clusters, and else always says the first."""
+    names = sorted(set(part.groups))
+    known = set(names[: round(right * len(names))])
+    stages = [int(stage) if group in known else 0 for stage, group in zip(part.truth, part.groups, strict=True)]
+    return replace(part, network=name, probabilities=np.eye(len(part.scale))[stages])
+
+
 def report_inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: Any) -> ReportInputs:
     scale = options.pop("scale", None)
     level = {"accuracy": estimate(lookup), "balanced_accuracy": estimate(0.123), "twin_in_train": 0.25}
@@ -112,6 +127,7 @@ def report_inputs(stamp: dict[str, Any] = FIT, lookup: float = 0.3, **options: A
         "document": _document(scale, stamp, options.pop("tied", None)),
         "predictions": report_answers(scale),
         "robustness": _robustness(scale),
+        "shortcuts": _shortcuts(scale),
         "collected": made_up_collected([part for part in report_answers(scale) if part.split == "test"]),
         "picture": lambda image_id: np.full((64, 64), int(image_id, 16) % 256, dtype=np.uint8),
         "integrity": {

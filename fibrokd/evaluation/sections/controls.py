@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fibrokd.evaluation.lookup import judgement, lookups, own_lookup
+from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.shortcuts import SHORTCUTS, shortcuts_of
 from fibrokd.evaluation.wording import LEVELS, Cell, Footnotes, cell, percent
 
 JUDGEMENTS = {
@@ -54,8 +56,38 @@ def controls(inputs: ReportInputs) -> dict[str, Any]:
         "comparable": own is not None,
         "notes": footnotes.listed,
         "line": inflation_line(inputs),
+        "shortcuts": _shortcuts(inputs),
         "inflation": _inflation(inputs),
     }
+
+
+def _shortcuts(inputs: ReportInputs) -> PageTable | None:
+    """What is reached on this very split without opening a picture, and how much better the networks are."""
+    found = shortcuts_of(inputs)
+    if not found:
+        return None
+    footnotes = Footnotes()
+    rows = []
+    for name, entry in found.items():
+        less = [
+            cell(entry["networks_less_this"][network]["accuracy"], footnotes, signed=True)
+            for network in inputs.networks
+        ]
+        rows.append(Row(SHORTCUTS[name].title, [cell(entry["figures"]["accuracy"], footnotes, unit_scale=True), *less]))
+    level = f"{100 * inputs.document['level']:g} %"
+    columns = [
+        Column("Shortcut"),
+        Column("Its accuracy"),
+        *(Column(f"{inputs.title_of(name)} less it") for name in inputs.networks),
+    ]
+    return PageTable(
+        "Networks against shortcuts",
+        f"Shortcuts that learned from the training images of this very split, with {level} intervals; differences in "
+        "accuracy are paired",
+        columns,
+        rows,
+        notes=footnotes.listed,
+    )
 
 
 # --------------------------------------------------------------------------- the gap in words

@@ -9,6 +9,7 @@ from fibrokd.evaluation.lookup import Lookup, judgement, own_lookup
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.sections.confusion import matrix_of
+from fibrokd.evaluation.shortcuts import SHORTCUTS, judged, shortcuts_of
 from fibrokd.evaluation.wording import (
     Footnotes,
     alarms,
@@ -39,11 +40,11 @@ def overview(inputs: ReportInputs) -> dict[str, Any]:
         "verdict": {"level": level, "title": title, "sentence": sentence},
         "reasons": [str(reason) for reason in inputs.stamp.get("reasons", [])],
         "grouping": ELSEWHERE if inputs.external is not None else grouping_words(inputs.stamp),
-        "lookup_line": _lookup_line(inputs, lookup),
+        "lookup_line": _first_line(inputs, lookup),
         "alarms": alarms(inputs),
         "columns": [METRICS[name].title for name in HEADLINE],
         "rows": rows,
-        "lookup": _lookup_row(lookup, footnotes) if lookup else None,
+        "controls": _control_rows(inputs, lookup, footnotes),
         "notes": footnotes.listed,
         "stages": inputs.scale,
         "matrix": matrix_of(inputs, inputs.parts[-1]),
@@ -67,26 +68,39 @@ def _row(inputs: ReportInputs, name: str, metrics: Mapping[str, Any], footnotes:
     }
 
 
-def _lookup_row(lookup: Lookup, footnotes: Footnotes) -> dict[str, Any]:
-    scores = [lookup.scores.get(metric) for metric in HEADLINE]
-    cells = [cell(score, footnotes, unit_scale=True) if score else None for score in scores]
-    return {"title": LOOKUP_TITLE, "cells": cells}
+def _control_rows(inputs: ReportInputs, lookup: Lookup | None, footnotes: Footnotes) -> list[dict[str, Any]]:
+    """What is reached without looking at a liver, in the columns of the networks."""
+    measured = {LOOKUP_TITLE: lookup.scores} if lookup else {}
+    measured |= {SHORTCUTS[name].title: found["figures"] for name, found in shortcuts_of(inputs).items()}
+    rows = []
+    for title, scores in measured.items():
+        cells = [cell(scores[name], footnotes, unit_scale=True) if name in scores else None for name in HEADLINE]
+        rows.append({"title": title, "cells": cells})
+    return rows
 
 
-def _lookup_line(inputs: ReportInputs, lookup: Lookup | None) -> dict[str, str]:
-    if lookup is None:
-        text = "Whether a lookup table does as well was not measured for this kind of split."
-        return {"kind": "unknown", "text": text}
-    judged = {name: judgement(metrics["accuracy"], lookup) for name, metrics in inputs.networks.items()}
-    failing = [inputs.title_of(name) for name, found in judged.items() if found == "does not beat"]
-    unsure = [inputs.title_of(name) for name, found in judged.items() if found == "not shown"]
-    reached = f"accuracy {lookup.accuracy['value']:.3f}"
-    if failing:
-        verb = "does" if len(failing) == 1 else "do"
-        text = f"{listing(failing)} {verb} not beat a lookup table that learns nothing ({reached})."
-        return {"kind": "fails", "text": text}
-    if unsure:
-        verb = "is" if len(unsure) == 1 else "are"
-        text = f"{listing(unsure)} {verb} not shown to beat a lookup table that learns nothing ({reached})."
-        return {"kind": "unsure", "text": text}
-    return {"kind": "beats", "text": f"Every network beats a lookup table that learns nothing ({reached})."}
+def _first_line(inputs: ReportInputs, lookup: Lookup | None) -> dict[str, str]:
+    """Say which networks do not beat, or are not shown to beat, what knows nothing of livers."""
+    against: dict[str, dict[str, str]] = {}
+    if lookup is not None:
+        words = f"a lookup table that learns nothing (accuracy {lookup.accuracy['value']:.3f})"
+        against[words] = {name: judgement(found["accuracy"], lookup) for name, found in inputs.networks.items()}
+    for name, found in shortcuts_of(inputs).items():
+        words = f"{SHORTCUTS[name].words} (accuracy {found['figures']['accuracy']['value']:.3f})"
+        differences = found["networks_less_this"]
+        against[words] = {network: judged(differences[network]["accuracy"]) for network in inputs.networks}
+    unknown = "Whether a lookup table does as well was not measured for this kind of split."
+    if not against:
+        return {"kind": "unknown", "text": unknown}
+    for kind, verdict, verbs in (
+        ("fails", "does not beat", ("does not beat", "do not beat")),
+        ("unsure", "not shown", ("is not shown to beat", "are not shown to beat")),
+    ):
+        told = []
+        for words, judgements in against.items():
+            names = [inputs.title_of(name) for name, found in judgements.items() if found == verdict]
+            told += [f"{listing(names)} {verbs[len(names) > 1]} {words}"] if names else []
+        if told:
+            return {"kind": kind, "text": f"{'; '.join(told)}."}
+    rest = "" if lookup else f" {unknown}"
+    return {"kind": "beats", "text": f"Every network beats {listing(list(against))}.{rest}"}
