@@ -19,10 +19,26 @@ def severity(part: Predictions) -> Float[np.ndarray, " N"]:
 
 
 def worst_rows(part: Predictions, limit: int) -> list[int]:
-    """Return the rows of the worst errors, at most one per cluster, worst first."""
+    """Return the rows of the worst errors of every true stage, at most one per cluster.
+
+    Severity favours the ends of the scale, where an answer can be four stages off: by itself it would show no error of
+    the stages between, on which treatment depends. So the stages take turns, each with its worst error that is left,
+    and the turn begins with the worst of these.
+
+    Returns:
+        At most ``limit`` rows, by true stage, and worst first within a stage.
+    """
     severities = severity(part)
     wrong = np.flatnonzero(part.predicted != part.truth).tolist()
     worst_of_group: dict[str, int] = {}
     for row in sorted(wrong, key=lambda row: (-severities[row], part.image_ids[row])):
         worst_of_group.setdefault(part.groups[row], row)
-    return list(worst_of_group.values())[:limit]
+    turn: dict[int, int] = {}
+    turns = []
+    for row in worst_of_group.values():
+        stage = int(part.truth[row])
+        turns.append((turn.get(stage, 0), row))
+        turn[stage] = turn.get(stage, 0) + 1
+    # The sort is stable: within a turn rows stay worst first.
+    shown = [row for _, row in sorted(turns, key=lambda each: each[0])][:limit]
+    return sorted(shown, key=lambda row: (part.truth[row], -severities[row], part.image_ids[row]))

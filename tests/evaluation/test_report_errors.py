@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fibrokd.evaluation.atlas.image_arrays import ImageArrays
 from fibrokd.evaluation.document import metrics_document
@@ -28,19 +30,50 @@ def test_the_worst_errors_put_most_mass_farthest_away_one_per_patient_group() ->
     rows = worst_rows(part, limit=10)
     assert len({part.groups[row] for row in rows}) == len(rows) == 10
     assert all(part.predicted[row] != part.truth[row] for row in rows)
-    worst = severity(part)[rows]
-    assert (np.diff(worst) <= 0).all()
-    wrong = part.predicted != part.truth
-    assert worst[0] == severity(part)[wrong].max()
+    worst, truth = severity(part)[rows], part.truth[rows]
+    assert list(truth) == sorted(truth)
+    for stage in range(5):
+        assert (np.diff(worst[truth == stage]) <= 0).all()
+        wrong = (part.predicted != part.truth) & (part.truth == stage)
+        assert worst[truth == stage][0] == severity(part)[wrong].max()
     by_hand = sum(part.probabilities[7, k] * abs(k - part.truth[7]) for k in range(5))
     assert severity(part)[7] == pytest.approx(by_hand)
+
+
+@given(st.integers(0, 200), st.integers(1, 14), st.integers(2, 40))
+def test_every_stage_with_an_error_takes_its_turn(seed: int, limit: int, patients: int) -> None:
+    part = made_up_predictions(patients=patients, frames=2, skill=0.4, seed=seed)
+    rows = worst_rows(part, limit)
+    wrong = part.predicted != part.truth
+    groups = np.array(part.groups)
+    errors = {stage: len(set(groups[wrong & (part.truth == stage)])) for stage in range(5)}
+    shown = {stage: int((part.truth[rows] == stage).sum()) for stage in range(5)}
+    assert len(rows) == min(limit, sum(errors.values()))
+    assert all(shown[stage] <= errors[stage] for stage in range(5))
+    # Nobody has two pictures more than a stage that has errors left.
+    assert all(shown[one] <= shown[other] + 1 for one in range(5) for other in range(5) if shown[other] < errors[other])
+
+
+def test_every_true_stage_says_what_it_was_called_and_shows_its_own_errors() -> None:
+    inputs = report_inputs()
+    html = show(inputs, "errors")
+    part = inputs.parts[0]
+    for k, stage in enumerate(part.scale.names):
+        own = part.truth == k
+        counts = np.bincount(part.predicted[own], minlength=5)
+        wrong = counts.sum() - counts[k]
+        told = f"{wrong} of {counts.sum()} images called otherwise: " if wrong else "Every image called so."
+        assert told in Page(html).text
+        section = html[html.index(f"<h4>{stage}</h4>") :]
+        section = section[: section.index("<h4>", 4) if "<h4>" in section[4:] else None]
+        assert set(re.findall(r"<p><strong>(F\d)</strong> called", section[: section.find("<h3>")])) <= {stage}
 
 
 def test_pictures_are_asked_for_only_where_they_are_shown_and_may_be_missing() -> None:
     asked: list[str] = []
     inputs = report_inputs()
     html = show(replace(inputs, picture=lambda image_id: asked.append(image_id)), "errors")
-    shown = {part.image_ids[row] for part in inputs.parts for row in worst_rows(part, 12)}
+    shown = {part.image_ids[row] for part in inputs.parts for row in worst_rows(part, PICTURES_PER_NETWORK)}
     alike = {f"{7000 + rank:016x}" for rank in range(NEIGHBOURS_SHOWN)}
     assert set(asked) == shown | alike
     withheld = sum(image_id in shown for image_id in asked)

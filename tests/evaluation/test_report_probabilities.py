@@ -167,3 +167,13 @@ def test_stage_sets_are_told_with_coverage_size_and_a_warning_where_they_fail(ht
         failing = Page(_shown(replace(report_inputs(), document=document))).text
         assert "Teacher: sets hold the true stage of 70.0 % of the clusters (wanted: 90 %)" in failing
         assert f"{words} Among patients of F4 (10 %) they hold it less often than of all." in failing
+
+
+def test_the_direction_in_which_answers_moved_stands_beside_how_far() -> None:
+    inputs = report_inputs()
+    moved = copy.deepcopy(inputs.robustness)
+    entry = next(iter(moved["networks"]["teacher"].values()))
+    entry["shift"] = {"value": -0.25, "low": -0.375, "high": -0.125}
+    text = Page(show(replace(inputs, robustness=moved), "robustness")).text
+    assert "shift: −0.250 (−0.375 to −0.125)" in text
+    assert "shift: +0.000, no interval" in text

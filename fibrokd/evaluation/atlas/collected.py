@@ -20,7 +20,7 @@ from fibrokd.evaluation.atlas.neighbours import nearest
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.files import write_text
 
-PICTURES_PER_NETWORK = 12
+PICTURES_PER_NETWORK = 15
 """Errors that have a map, worst first, one per cluster."""
 
 COLUMNS = ("network", "image_id", "rank", "neighbour", "stage", "likeness")

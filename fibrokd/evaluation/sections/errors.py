@@ -1,7 +1,8 @@
 """The error atlas: the worst errors as pictures, with where the network found its answer and whom it took them for.
 
-Worst are those that put most probability farthest from the truth, one per cluster. After them come labels that the
-network and the nearest training patients contradict together.
+Stage by stage: what images of a stage were called instead, and the worst of these errors, which put most probability
+farthest from the truth, one per cluster. After them come labels that the network and the nearest training patients
+contradict together.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.report_inputs import ReportInputs
 from fibrokd.evaluation.severity import worst_rows
+from fibrokd.evaluation.wording import listing
 
 PICTURES_PER_REPORT = 48  # 48 noisy pictures of 192 px are about 2 MB
 NEIGHBOURS_SHOWN = 3
@@ -29,10 +31,10 @@ LEAST_DOUBT = 1.0
 
 
 def errors(inputs: ReportInputs) -> dict[str, Any]:
-    """Return the worst errors of every network, worst first."""
+    """Return the worst errors of every network, by true stage."""
     share = max(1, PICTURES_PER_REPORT // len(inputs.parts))
     networks = [_of_network(inputs, part, min(PICTURES_PER_NETWORK, share)) for part in inputs.parts]
-    shown = [picture for network in networks for picture in network["pictures"]]
+    shown = [picture for network in networks for stage in network["stages"] for picture in stage["pictures"]]
     return {
         "networks": networks,
         "mapped": any(picture["layer"] and picture["uri"] for picture in shown),
@@ -53,10 +55,29 @@ def _of_network(inputs: ReportInputs, part: Predictions, limit: int) -> dict[str
         "images": len(part),
         "share": f"{100 * wrong / len(part):.1f} %",
         "withheld": inputs.no_picture,
-        "pictures": [_picture(inputs, part, row, known) for row in worst_rows(part, limit)],
+        "stages": [_of_stage(inputs, part, stage, worst_rows(part, limit), known) for stage in range(len(part.scale))],
         "asked": max(map(len, known.neighbours.values()), default=0),
         "labels": _labels(part, known, title) if _knows(inputs, part.network) else None,
         "ignorant": bool(known.neighbours) and not _knows(inputs, part.network),
+    }
+
+
+def _of_stage(
+    inputs: ReportInputs, part: Predictions, stage: int, worst: Sequence[int], known: Collected
+) -> dict[str, Any]:
+    """What the images of one true stage were called, and the pictures of its worst errors."""
+    names = part.scale.names
+    counts = np.bincount(part.predicted[part.truth == stage], minlength=len(names))
+    wrong = int(counts.sum() - counts[stage])
+    instead = [
+        f"{names[k]} {counts[k]}" for k in np.argsort(-counts, kind="stable").tolist() if k != stage and counts[k]
+    ]
+    return {
+        "stage": names[stage],
+        "words": f"{wrong} of {counts.sum()} images called otherwise: {listing(instead)}."
+        if wrong
+        else ("Every image called so." if counts.sum() else "No image has this stage."),
+        "pictures": [_picture(inputs, part, row, known) for row in worst if part.truth[row] == stage],
     }
 
 

@@ -44,7 +44,10 @@ def _table(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]], kind
         cells = [
             shown
             for entry in known
-            for shown in (cell(entry["moved"], footnotes), cell(entry["changed"], footnotes, unit_scale=True))
+            for shown in (
+                replace(cell(entry["moved"], footnotes), aside=_signed(entry["shift"])),
+                cell(entry["changed"], footnotes, unit_scale=True),
+            )
         ]
         rows.append(Row(_sentence(known[0]["words"]), cells, aside=f"{known[0]['images']} images"))
     columns = [Column("Picture")]
@@ -88,6 +91,14 @@ def _sets(inputs: ReportInputs, networks: Mapping[str, Mapping[str, Any]]) -> di
         "refused": refused,
         "wanted": wanted,
     }
+
+
+def _signed(shift: Mapping[str, Any]) -> str:
+    """Which way it moved on average."""
+    value = f"shift: {number(shift['value'], signed=True)}"
+    if shift["low"] is None:
+        return f"{value}, no interval"
+    return f"{value} ({number(shift['low'], signed=True)} to {number(shift['high'], signed=True)})"
 
 
 def _sentence(words: str) -> str:
