@@ -1,58 +1,30 @@
 """Step ``assess``: first collect what networks answer on held-out patients, then compute numbers and the report.
 
-The first half needs torch; the second works on ``predictions.csv`` alone. One centre view per image: no test-time
-augmentation.
+The first half needs torch (:mod:`fibrokd.pipeline.collect`); the second works on what was stored, and can be run again
+on it without torch (``answers``). One centre view per image: no test-time augmentation.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import pandas as pd
-import torch
-from jaxtyping import Float, Int, UInt8
 from pydantic import Field
-from torch import nn
 
 from fibrokd.artifacts import Record, begin, read_record, require
 from fibrokd.data.prepared import Prepared
-from fibrokd.data.quality import quality
 from fibrokd.data.selection import Selection, select
-from fibrokd.errors import InputError
-from fibrokd.evaluation.atlas.collected import PICTURES_PER_NETWORK, embeddings_file, evidence_file
-from fibrokd.evaluation.atlas.image_arrays import ImageArrays, write_image_arrays
-from fibrokd.evaluation.atlas.occlusion import occlusion
-from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
+from fibrokd.errors import ArtifactError
+from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.overlap import relatives
-from fibrokd.evaluation.predictions import Predictions, write_predictions
-from fibrokd.evaluation.severity import worst_rows
-from fibrokd.evaluation.shortcuts import FILE as SHORTCUTS
 from fibrokd.evaluation.tables import share_copied_from_train
-from fibrokd.files import digest_json, read_json, write_json
-from fibrokd.methods import open_network
-from fibrokd.pipeline.assess_numbers import DISTURBED, Assessed, AssessPlan, learned_rows, write_numbers
-from fibrokd.pipeline.disturbed import DisturbedPictures, chosen_rows, recorded, rendered
-from fibrokd.pipeline.own_shortcuts import own_shortcuts
-from fibrokd.progress import track
-from fibrokd.training.prediction import embed, predict
-from fibrokd.training.restriction import answering
-from fibrokd.training.runtime import Runtime, median_milliseconds
-from fibrokd.training.teachers import check_same_data
-
-DEPLOYED = Runtime("fp32", "nchw")
-"""Precision in which networks are assessed: that of the released bundle, whatever they were trained in."""
-
-_AT_ONCE = 1024
-
-_CPU = torch.device("cpu")
-
-ATLAS_SPLIT = "test"
-"""The split whose errors are shown."""
+from fibrokd.files import digest_json, read_json
+from fibrokd.pipeline.assess_numbers import COLLECTED, Assessed, AssessPlan, write_numbers
+from fibrokd.pipeline.image_facts import image_facts
+from fibrokd.training.same_data import check_same_data
 
 NetworkName = Annotated[str, Field(pattern=r"^(teacher|student)[a-z0-9_]*$")]
 """Begins with ``teacher`` or ``student``; never collides with the other inputs of the step."""
@@ -68,6 +40,10 @@ class AssessConfig(AssessPlan):
     phantom: Path | None = None
     """Folder of the cohort that the images were rendered in, if they were: its patients are then rendered on other
     scanners and with other settings as well."""
+    answers: Path | None = None
+    """Folder that ``assess`` wrote of these very networks and images: what was collected there is taken over, and
+    numbers and report are computed anew, with another bootstrap, say. No network is asked, and torch is not needed. No
+    part of the identity."""
 
 
 def run(config: AssessConfig, out: Path) -> Record:
@@ -87,57 +63,50 @@ def run(config: AssessConfig, out: Path) -> Record:
     facts = ImageFacts(image_facts(part).table, config.subgroups)
     # Keys of patients and studies are under no digest, and differ with the secret; who is who is in this one.
     inputs["images"] = digest_json(facts.table.to_dict("list"))
-    settings = config.model_dump(mode="json", exclude={"prepared", "networks", "phantom", "latency_repeats"})
-    step = begin(out, "assess", settings, inputs)
+    step = begin(out, "assess", _settings(config), inputs)
     if step.finished:
         return step.record
-    collect(config, part, facts, out)
+    if config.answers is not None:
+        _take_over(config, config.answers, inputs, out)
+    else:
+        from fibrokd.pipeline.collect import collect
+
+        collect(config, part, facts, out)
     outputs = compute(config, part, inputs, out)
     return step.finish(outputs)
 
 
-def collect(config: AssessConfig, prepared: Prepared, facts: ImageFacts, out: Path) -> None:
-    """Let every network answer every split once: ``predictions.csv``, and ``timings.json`` beside it.
+def _settings(config: AssessConfig) -> dict[str, Any]:
+    left_out = {"prepared", "networks", "phantom", "answers", "latency_repeats"}
+    return config.model_dump(mode="json", exclude=left_out)
 
-    Of the split that is reported on, embeddings are kept as well, and maps of evidence of the worst errors.
-    Timings differ from run to run; they are kept apart so that no digest depends on them.
+
+def _take_over(config: AssessConfig, folder: Path, inputs: Mapping[str, str], out: Path) -> None:
+    """Copy what another assessment collected, if it is of the same networks and images, asked alike.
+
+    Raises:
+        ArtifactError: It is of others, or something was not asked there.
     """
-    answers: list[Predictions] = []
-    held = set(prepared.table["split"])
-    splits = [split for split in config.splits if split in held]
-    if ATLAS_SPLIT not in splits:
-        raise InputError(
-            f"Expected {ATLAS_SPLIT} images, which the report is about, found none of them among the splits "
-            f"{', '.join(splits) or 'that were asked for'}.",
-            f"Name {ATLAS_SPLIT} in `splits` of assess, and give it a share in `splits` of the prepare step.",
+    record = require(folder, "assess")
+    asked = {name: record.config.get(name) for name in COLLECTED}
+    wanted = {name: value for name, value in _settings(config).items() if name in COLLECTED}
+    differ = [name for name in wanted if asked[name] != wanted[name]]
+    differ += sorted(name for name in {*inputs, *record.inputs} if inputs.get(name) != record.inputs.get(name))
+    if differ:
+        raise ArtifactError(
+            f"Expected answers of these networks to these images in {folder}, asked alike; found another "
+            f"{', '.join(differ)}.",
+            "Use the configuration of that folder but for bootstrap, subgroups, title and pictures, or leave `answers` "
+            "out.",
         )
-    disturbed = _disturbed(config, prepared)
-    moved: list[Predictions] = []
-    timings: dict[str, Any] = {}
-    for name, folder in track(config.networks.items(), "assess", len(config.networks), "networks"):
-        network = open_assessed(folder, prepared)
-        others = [split for split in splits if split != ATLAS_SPLIT]
-        answers += [answers_of(name, network, prepared, prepared.rows(split), split) for split in others]
-        answers.append(_look_closely(name, network, prepared, config.neighbours > 0, out))
-        moved += [_answers(name, _logits(network, item.pixels), prepared, item.rows, item.key) for item in disturbed]
-        timings[name] = {"latency_ms": _latency_ms(network, prepared, config.latency_repeats)}
-    write_predictions(out / "predictions.csv", answers)
-    if moved:
-        write_predictions(out / DISTURBED, moved)
-    without_looking = own_shortcuts(prepared)
-    if without_looking:
-        write_predictions(out / SHORTCUTS, without_looking)
-    write_image_facts(out / "images.csv", facts)
-    threads = torch.get_num_threads()
-    write_json(out / "timings.json", {"engine": "PyTorch fp32, batch 1", "threads": threads, "networks": timings})
+    for path in sorted(folder.iterdir()):
+        if path.name == "timings.json" or (path.name in record.outputs and _is_collected(path.name)):
+            shutil.copyfile(path, out / path.name)
 
 
-def _disturbed(config: AssessConfig, prepared: Prepared) -> list[DisturbedPictures]:
-    rows = chosen_rows(prepared, ATLAS_SPLIT, config.robustness)
-    if not len(rows):
-        return []
-    again = [] if config.phantom is None else rendered(prepared, rows, config.phantom)
-    return [*recorded(prepared, rows), *again]
+def _is_collected(name: str) -> bool:
+    """Whether a file of an assessment holds what networks answered, and not what was computed from it."""
+    return name in {"predictions.csv", "images.csv", "disturbed.csv", "shortcuts.csv"} or name.endswith(".npz")
 
 
 def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str], out: Path) -> list[str]:
@@ -158,89 +127,6 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
         copies_in_train=share_copied_from_train(prepared.table),
     )
     return write_numbers(assessed, out)
-
-
-def image_facts(prepared: Prepared) -> ImageFacts:
-    """Return what is known of every image: patient and study as numbers, site, scanner, further facts, quality."""
-    table = prepared.table[["image_id", "split"]].copy()
-    # Under a digest where nearly all patients are known; identities.csv may have been left out.
-    subjects = pd.Series(prepared.levels.get("subject", ()), dtype=str)
-    table["patient"] = _numbered(subjects if len(subjects) else prepared.table["patient"])
-    table["study"] = _numbered(prepared.table["study"])
-    kept = [column for column in ("site", "scanner") if (prepared.table[column] != "").any()]
-    measured = pd.DataFrame([quality(pixels) for pixels in prepared.pixels])
-    parts = [table, prepared.table[kept], prepared.facts, measured.map("{:g}".format)]
-    return ImageFacts(pd.concat([part.reset_index(drop=True) for part in parts], axis=1))
-
-
-def _numbered(keys: pd.Series[str]) -> list[str]:
-    """Numbers in the order of first appearance: keys of patients differ with the secret, and these do not."""
-    numbers = pd.factorize(keys.where(keys != ""))[0]
-    return ["" if number < 0 else str(number + 1) for number in numbers.tolist()]
-
-
-def open_assessed(folder: Path, prepared: Prepared) -> nn.Module:
-    """Return the network of a folder; it answers with the stages of ``prepared``, whatever more it tells apart."""
-    return answering(open_network(folder), read_json(folder / "card.json")["stages"], prepared.scale.names)
-
-
-def _look_closely(name: str, network: nn.Module, prepared: Prepared, with_learned: bool, out: Path) -> Predictions:
-    """Let a network answer the images that are reported on, and store what it answered with."""
-    rows, learned = prepared.rows(ATLAS_SPLIT), learned_rows(prepared)
-    ids = prepared.table["image_id"].to_numpy()
-    part = answers_of(name, network, prepared, rows, ATLAS_SPLIT)
-    worst = rows[worst_rows(part, PICTURES_PER_NETWORK)]
-    maps = [occlusion(partial(_logits, network), np.asarray(prepared.pixels[row])) for row in worst]
-    if maps:
-        write_image_arrays(out / evidence_file(name), ImageArrays(tuple(ids[worst]), np.stack(maps)))
-    if with_learned and len(learned):
-        both = np.concatenate([learned, rows])
-        # In parts: the pictures of all that was learned from need not fit into memory.
-        parts = np.array_split(both, -(-len(both) // _AT_ONCE))
-        vectors = np.concatenate([embed(network, prepared.pixels[part], DEPLOYED, _CPU) for part in parts])
-        write_image_arrays(out / embeddings_file(name), ImageArrays(tuple(ids[both]), vectors))
-    return part
-
-
-def _logits(network: nn.Module, pixels: UInt8[np.ndarray, "N S S"]) -> Float[np.ndarray, "N K"]:
-    return predict(network, pixels, DEPLOYED, _CPU)
-
-
-def answers_of(
-    name: str, network: nn.Module, prepared: Prepared, rows: Int[np.ndarray, " N"], split: str
-) -> Predictions:
-    """Let a network answer some images once.
-
-    Args:
-        name: What the network is called.
-        network: The network.
-        prepared: The images.
-        rows: Which of them.
-        split: What these are called together.
-    """
-    return _answers(name, _logits(network, prepared.pixels[rows]), prepared, rows, split)
-
-
-def _answers(
-    name: str, logits: Float[np.ndarray, "N K"], prepared: Prepared, rows: Int[np.ndarray, " N"], split: str
-) -> Predictions:
-    table = prepared.table.iloc[rows]
-    return Predictions(
-        network=name,
-        split=split,
-        image_ids=tuple(table["image_id"]),
-        groups=tuple(table["cluster"]),
-        truth=prepared.stages[rows],
-        probabilities=torch.from_numpy(logits).double().softmax(1).numpy(),
-        scale=prepared.scale,
-    )
-
-
-def _latency_ms(network: nn.Module, prepared: Prepared, repeats: int) -> float:
-    size = prepared.preprocess.size
-    image = torch.zeros(1, 1, size, size)
-    with torch.inference_mode():
-        return round(median_milliseconds(lambda: network(image), repeats), 2)
 
 
 def _curve(folder: Path) -> list[dict[str, int | float]]:

@@ -34,6 +34,9 @@ from fibrokd.files import write_json
 DISTURBED = "disturbed.csv"
 """Answers to disturbed pictures, as predictions.csv; its splits are keys of disturbances."""
 
+COLLECTED = ("stages", "splits", "neighbours", "robustness")
+"""Settings that decide what is collected; the others decide what is computed from it."""
+
 NO_PICTURE = {
     "masked": "Picture withheld: it may carry burned-in text.",
     "all": "No picture stored.",

@@ -23,8 +23,8 @@ from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from fibrokd.evaluation.rounds import agreement_of_rounds, pooled, rounds_document
 from fibrokd.files import read_json, write_json
-from fibrokd.pipeline.assess import image_facts
 from fibrokd.pipeline.assess_numbers import Assessed, write_numbers
+from fibrokd.pipeline.image_facts import image_facts
 from fibrokd.pipeline.recipe import assess_networks, prepare_data, train
 from fibrokd.pipeline.resplit import check_splits, of_any_split, write_resplit
 from fibrokd.pipeline.run import RunConfig

@@ -20,8 +20,9 @@ from fibrokd.evaluation.image_facts import ImageFacts, write_image_facts
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from fibrokd.files import read_json, write_json, write_text
 from fibrokd.integrity.shared_images import Shared, shared_images
-from fibrokd.pipeline.assess import answers_of, image_facts, open_assessed
 from fibrokd.pipeline.assess_numbers import Assessed, AssessPlan, write_numbers
+from fibrokd.pipeline.collect import answers_of, open_assessed
+from fibrokd.pipeline.image_facts import image_facts
 from fibrokd.pipeline.resplit import of_any_split
 from fibrokd.progress import say, track
 

@@ -88,7 +88,7 @@ def run(config: ReleaseConfig, out: Path) -> Record:
 
     # Imported here: torch costs seconds and half a gigabyte that the command line's help must not pay.
     from fibrokd.methods import open_network
-    from fibrokd.training.teachers import check_same_data
+    from fibrokd.training.same_data import check_same_data
 
     check_same_data(config.student, prepared)
 

@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 
-from fibrokd.artifacts import read_record, require
+from fibrokd.artifacts import read_record
 from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
 from fibrokd.data.selection import Selection, select
@@ -25,6 +25,7 @@ from fibrokd.training.dropout import Thinning, passes, thinned_answers
 from fibrokd.training.networks import TAPS, Outputs, load_network
 from fibrokd.training.prediction import predict
 from fibrokd.training.runtime import Runtime
+from fibrokd.training.same_data import check_same_data
 from fibrokd.training.signals import (
     GAPS,
     LOGITS,
@@ -272,18 +273,3 @@ def _trained_on(folder: Path, prepared: Prepared) -> frozenset[str]:
     """Return the identifiers of the images that the network of a finished folder was trained on."""
     part = select(prepared, parse_config(read_record(folder).config.get("selection", {}), Selection))
     return frozenset(part.table["image_id"].to_numpy()[part.rows("train")].tolist())
-
-
-def check_same_data(folder: Path, prepared: Prepared) -> None:
-    """Refuse a network that was trained on other data or another split than ``prepared``.
-
-    Raises:
-        TrainingError: Digests differ.
-        ArtifactError: The folder is not a finished network.
-    """
-    record = require(folder, read_record(folder).step)
-    if record.inputs.get("prepared") != prepared.record.digest:
-        raise TrainingError(
-            f"{folder} was trained on another prepared folder than {prepared.folder}.",
-            "Its images may be test images here. Use the folder it was trained on, or train it again on this one.",
-        )

@@ -1,20 +1,25 @@
 """Step assess: clusters are resampled, no picture may carry burned-in text, and what relatives add is measured."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fibrokd.artifacts import read_record
 from fibrokd.config import parse_config
 from fibrokd.data.prepared import Prepared
 from fibrokd.errors import InputError
 from fibrokd.evaluation.image_facts import write_image_facts
 from fibrokd.evaluation.predictions import Predictions, write_predictions
 from fibrokd.files import read_json, write_json
-from fibrokd.pipeline import assess, prepare
+from fibrokd.pipeline import assess, collect, prepare, teach
 from fibrokd.pipeline.assess import AssessConfig
 from fibrokd.pipeline.assess_numbers import NO_PICTURE, pictures
+from fibrokd.pipeline.image_facts import image_facts
 from fibrokd.pipeline.prepare import PrepareConfig
 from fibrokd.stages import METAVIR
 from fibrokd.training.networks import StagingNetwork
@@ -50,9 +55,9 @@ def test_pictures_are_withheld_by_default():
 
 
 def test_answers_carry_the_cluster_and_not_the_group_of_the_split(prepared, monkeypatch):
-    monkeypatch.setattr(assess, "predict", lambda network, pixels, *rest: np.zeros((len(pixels), 5), np.float32))
+    monkeypatch.setattr(collect, "predict", lambda network, pixels, *rest: np.zeros((len(pixels), 5), np.float32))
     rows = prepared.rows("test")
-    answers = assess.answers_of("teacher", StagingNetwork.__new__(StagingNetwork), prepared, rows, "test")
+    answers = collect.answers_of("teacher", StagingNetwork.__new__(StagingNetwork), prepared, rows, "test")
     assert list(answers.groups) == list(prepared.table["cluster"].iloc[rows])
     assert len(set(answers.groups)) < len(set(prepared.table["group"].iloc[rows])) == len(rows)
 
@@ -61,7 +66,7 @@ def test_images_are_told_by_numbers_and_facts_and_no_key_of_a_patient_leaves_the
     shown = prepared.pixels.copy()
     shown[3] = 0
     prepared.__dict__["pixels"] = shown
-    facts = assess.image_facts(prepared)
+    facts = image_facts(prepared)
     assert facts.columns == ["scanner", "brightness", "contrast", "dark_share"]
     assert facts.table["patient"].tolist() == [str(k // 2 + 1) for k in range(50)]
     assert set(facts.table["study"]) == {""}
@@ -71,7 +76,7 @@ def test_images_are_told_by_numbers_and_facts_and_no_key_of_a_patient_leaves_the
     assert facts.table.loc[3, ["brightness", "contrast", "dark_share"]].tolist() == ["0", "0", "1"]
     without = replace(prepared, table=prepared.table.assign(patient="", scanner=""))
     without.__dict__["pixels"] = shown
-    anonymous = assess.image_facts(without)
+    anonymous = image_facts(without)
     assert set(anonymous.table["patient"]) == {""}
     assert "scanner" not in anonymous.columns
 
@@ -81,7 +86,7 @@ def test_without_test_images_nothing_is_asked(prepared, tmp_path, wanted, absent
     config = parse_config({"prepared": "p", "networks": {"teacher": "t"}, "splits": wanted}, AssessConfig)
     held = replace(prepared, table=prepared.table[prepared.table["split"] != absent])
     with pytest.raises(InputError, match="Expected test images, which the report is about"):
-        assess.collect(config, held, assess.image_facts(prepared), tmp_path / "out")
+        collect.collect(config, held, image_facts(prepared), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -128,7 +133,7 @@ def test_a_memoriser_is_unmasked_where_copies_were_split_and_has_nothing_to_hide
     part, known = memoriser(prepared, "test")
     out.mkdir()
     write_predictions(out / "predictions.csv", [part])
-    write_image_facts(out / "images.csv", assess.image_facts(prepared))
+    write_image_facts(out / "images.csv", image_facts(prepared))
     config = parse_config({"prepared": str(tmp_path / "prepared"), "networks": {"teacher": str(teacher)}}, AssessConfig)
     assess.compute(config, prepared, {}, out)
     test = read_json(out / "metrics.json")["networks"]["teacher"]["test"]
@@ -148,3 +153,54 @@ def test_a_memoriser_is_unmasked_where_copies_were_split_and_has_nothing_to_hide
         assert row["gap_points"]["accuracy"]["value"] == pytest.approx(100 * known.mean())
     assert levels["stem"]["accuracy"] == levels["random"]["accuracy"] == test["accuracy"]
     assert "without any relative there: Teacher 0.000 instead of" in report
+
+
+WITHOUT_TORCH = """
+import importlib.abc, json, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "timm", "torchvision"}:
+            raise ImportError(f"{name} was asked for")
+
+sys.meta_path.insert(0, Refuse())
+from pathlib import Path
+from fibrokd.artifacts import read_record
+from fibrokd.config import parse_config
+from fibrokd.pipeline import assess
+assess.run(parse_config(json.loads(sys.argv[1]), assess.AssessConfig), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_numbers_and_report_can_be_made_again_of_stored_answers_without_torch(tmp_path):
+    folder = write_prepared(tmp_path / "prepared", patients=60)
+    train = {"epochs": 1, "batch_size": 8, "runtime": {"precision": "fp32", "memory_format": "nchw"}}
+    plan = {"prepared": str(folder), "backbone": "tiny", "pretrained": False, "train": train}
+    teach.run(parse_config(plan, teach.TeachConfig), tmp_path / "teacher")
+    told = {"prepared": str(folder), "networks": {"teacher": str(tmp_path / "teacher")}}
+    first = assess.run(parse_config(told, AssessConfig), tmp_path / "first")
+
+    def again(name, **changes):
+        settings = json.dumps({**told, "answers": str(tmp_path / "first"), **changes})
+        command = [sys.executable, "-c", WITHOUT_TORCH, settings, str(tmp_path / name)]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    done = again("same")
+    assert done.returncode == 0, done.stderr
+    for name in ("metrics.json", "report.html", "sets.csv", "robustness.json", "shortcuts.json", "timings.json"):
+        assert (tmp_path / "same" / name).read_bytes() == (tmp_path / "first" / name).read_bytes(), name
+    assert read_record(tmp_path / "same").digest == first.digest
+    assert again("other", bootstrap={"resamples": 200}).returncode == 0
+    other = read_json(tmp_path / "other" / "metrics.json")
+    assert other["bootstrap"]["resamples"] == 200
+    one, two = (
+        found["networks"]["teacher"]["test"]["accuracy"]
+        for found in (other, read_json(tmp_path / "same" / "metrics.json"))
+    )
+    assert one["value"] == two["value"]
+    assert one["low"] != two["low"]
+    refused = again("refused", robustness=7)
+    assert refused.returncode == 1
+    assert "found another robustness" in refused.stderr
+    assert not (tmp_path / "refused" / "metrics.json").exists()
