@@ -21,6 +21,9 @@ from fibrokd.evaluation.predictions import Predictions
 from fibrokd.evaluation.spread import spread
 from fibrokd.evaluation.totals import cluster_codes
 
+COVERAGE = "coverage"
+"""Share of the clusters whose stage set holds the true stage: told of every round that had calibration images."""
+
 APART = "not estimable: no two rounds share an image"
 
 
@@ -60,7 +63,8 @@ def rounds_document(documents: Mapping[str, Mapping[str, Any]], split: str = "te
         ``deviation`` is ``None`` of a single round, and nothing but ``rounds`` is told where rounds hold other stages.
     """
     networks = list(dict.fromkeys(name for document in documents.values() for name in document["networks"]))
-    return {network: {metric: _over(documents, network, metric, split) for metric in HEADLINE} for network in networks}
+    told = (*HEADLINE, COVERAGE)
+    return {network: {metric: _over(documents, network, metric, split) for metric in told} for network in networks}
 
 
 def _over(documents: Mapping[str, Mapping[str, Any]], network: str, metric: str, split: str) -> dict[str, Any]:

@@ -33,8 +33,9 @@ from fibrokd.progress import say
 LEAST_FOLDS = 3
 """Fewer leave nothing to train on: one fold is the test set, one chooses epochs."""
 
-VALIDATION_FOLD = "0"
-"""Fold that chooses epochs where scanners or sites are left out."""
+VALIDATION_FOLD, CALIBRATION_FOLD = "0", "1"
+"""Folds of the other scanners or sites, where one is left out: the one chooses epochs, the other calibrates stage sets,
+so that their coverage on what was left out can be told."""
 
 
 class CrossvalConfig(RunConfig):
@@ -49,7 +50,8 @@ class CrossvalConfig(RunConfig):
     by: Literal["fold", "scanner", "site"] = "fold"
     """``fold``: every fold of ``splits.folds`` is the test set once, and the next one chooses epochs; ``scanner``,
     ``site``: every one is left out once; other images of its patients, and images of which it is not known, are then
-    in no split."""
+    in no split. Of the others, fold 0 chooses epochs and fold 1 calibrates stage sets, where there is a third to learn
+    from."""
 
 
 def run(config: CrossvalConfig, out: Path) -> Record:
@@ -88,7 +90,7 @@ def _rounds(prepared: Prepared, by: str) -> Iterator[tuple[str, list[str]]]:
         _refuse_cut(folds[used], clusters[used])
         for place, name in enumerate(names):
             own, following = folds == name, folds == names[(place + 1) % len(names)]
-            yield name, _named(used, own, following)
+            yield name, _named(used, own, {"val": following})
         return
     values = table[by].to_numpy()
     names = sorted({value for value in values[used] if value})
@@ -96,15 +98,18 @@ def _rounds(prepared: Prepared, by: str) -> Iterator[tuple[str, list[str]]]:
         raise SplitError(
             f"Expected images of several {by}s, found {len(names)} known.", f"Name the {by} in the label table."
         )
-    # Whole clusters choose epochs, those whose first image is in the fold.
+    # Whole clusters choose epochs or calibrate, those whose first image is in the fold.
     first = dict(zip(clusters[::-1], folds[::-1], strict=True))
-    validation = np.array([first[cluster] == VALIDATION_FOLD for cluster in clusters])
+    kept = np.array([first[cluster] for cluster in clusters])
+    aside = {"val": kept == VALIDATION_FOLD}
+    if len(set(folds[used])) >= LEAST_FOLDS:
+        aside["calibration"] = kept == CALIBRATION_FOLD
     for name in names:
         own = values == name
         # Relatives of what is tested may be nowhere else, whatever they were taken with. Images of which it is not
         # known may be of the one that is left out.
         related = np.isin(clusters, np.unique(clusters[own & used])) & ~own
-        yield name, _named(used & ~related & (values != ""), own, validation)
+        yield name, _named(used & ~related & (values != ""), own, aside)
 
 
 def _refuse_cut(folds: np.ndarray, clusters: np.ndarray) -> None:
@@ -119,9 +124,11 @@ def _refuse_cut(folds: np.ndarray, clusters: np.ndarray) -> None:
         )
 
 
-def _named(used: np.ndarray, test: np.ndarray, validation: np.ndarray) -> list[str]:
-    named = np.where(test, "test", np.where(validation, "val", "train"))
-    return [str(name) for name in np.where(used, named, "")]
+def _named(used: np.ndarray, test: np.ndarray, aside: Mapping[str, np.ndarray]) -> list[str]:
+    named = np.full(len(used), "train", dtype=object)
+    for split, rows in {**aside, "test": test, "": ~used}.items():
+        named[rows] = split
+    return [str(name) for name in named]
 
 
 def _together(

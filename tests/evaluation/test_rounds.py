@@ -11,7 +11,7 @@ from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.inflation import inflation_document, inflation_markdown
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.rounds import pooled, rounds_document
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_predictions, of_split
 
 QUICK = BootstrapConfig(resamples=200)
 COSTS = {"student_kd": {"parameters": 1}}
@@ -107,3 +107,18 @@ def test_without_the_honest_level_nothing_is_a_gap():
     document = inflation_document({"random": samples["random"]}, {"random": "random"}, {})
     assert "gap_points" not in document["levels"]["random"]["networks"]["student_kd"]
     assert "| random | – | " in inflation_markdown(document, {})
+
+
+def test_coverage_of_stage_sets_is_told_of_rounds_that_were_calibrated():
+    def answered(number, *splits):
+        parts = [of_split(round_of(10 * number + k, skill=0.6), split) for k, split in enumerate(splits)]
+        return metrics_document([*parts, round_of(number, skill=0.6)], COSTS, config=QUICK)
+
+    documents = {"a": answered(1, "val", "calibration"), "b": answered(2, "val")}
+    found = rounds_document(documents)["student_kd"]["coverage"]
+    told = documents["a"]["networks"]["student_kd"]["test"]["coverage"]
+    assert found["rounds"]["a"] == told
+    assert 0 < told["low"] < told["value"] <= 1
+    assert found["rounds"]["b"]["value"] is None
+    assert "no answers on calibration images" in found["rounds"]["b"]["note"]
+    assert (found["mean"], found["deviation"]) == (told["value"], None)

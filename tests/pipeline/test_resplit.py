@@ -1,6 +1,7 @@
 """One collection split anew: later steps see an ordinary prepared folder, and nobody is tested on relatives."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -121,7 +122,19 @@ def test_a_scanner_is_left_out_with_all_images_of_its_patients(prepared):
     assert all((split == "test") == (name == "echolab") for split, name in zip(splits, scanner, strict=True))
     assert splits[1] == ""  # the other image of that patient is learned from nowhere
     assert not relatives(mixed, splits)
-    assert {"train", "val", "test"} <= set(splits)
+    assert {"train", "val", "calibration", "test"} <= set(splits)
+    clusters = prepared.table["cluster"]
+    for one, other in combinations(("train", "val", "calibration", "test"), 2):
+        sides = [{c for c, split in zip(clusters, splits, strict=True) if split == name} for name in (one, other)]
+        assert not sides[0] & sides[1], (one, other)
+
+
+def test_two_folds_choose_epochs_and_leave_nothing_to_calibrate(prepared):
+    folds = ["0" if int(fold) % 2 else "1" for fold in prepared.table["fold"]]
+    two = replace(prepared, table=prepared.table.assign(fold=folds))
+    for splits in dict(crossval._rounds(two, "scanner")).values():
+        assert set(splits) >= {"train", "val", "test"}
+        assert "calibration" not in splits
 
 
 def test_folds_that_tear_clusters_apart_are_refused(prepared):
@@ -191,6 +204,31 @@ def test_every_fold_is_tested_by_networks_that_never_saw_it(tmp_path, capsys):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")}
     assert crossval.run(config, tmp_path / "out") == record  # nothing is trained twice
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")} == before
+
+
+@pytest.mark.slow
+def test_a_scanner_that_was_left_out_is_told_with_the_coverage_of_sets_calibrated_on_the_others(tmp_path):
+    changes = (*FAST, "by=scanner", "phantom.patients=90", "assess.robustness=0")
+    crossval.run(load_config(SMOKE, CrossvalConfig, changes), tmp_path / "out")
+    prepared = Prepared.open(tmp_path / "out" / "prepared")
+    told = read_json(tmp_path / "out" / "assess" / "rounds.json")
+    assert told["by"] == "scanner"
+    scanners = sorted(set(prepared.table["scanner"]))
+    assert len(scanners) > 1
+    for name, found in told["networks"].items():
+        figures = found["coverage"]["rounds"]
+        assert list(figures) == scanners
+        for number, scanner in enumerate(scanners, start=1):
+            folder = tmp_path / "out" / f"round_{number:02d}"
+            part = Prepared.open(folder / "prepared")
+            seen = set(part.table["scanner"][part.table["split"].isin(["train", "val", "calibration"])])
+            assert scanner not in seen
+            own = read_json(folder / "assess" / "metrics.json")["networks"][name]["test"]
+            assert figures[scanner] == own["coverage"]
+            assert 0 <= figures[scanner]["value"] <= 1
+            assert own["stage_sets"]["calibration_clusters"] >= 9
+    html = (tmp_path / "out" / "assess" / "report.html").read_text(encoding="utf-8")
+    assert "Share of the clusters whose stage set holds the true stage (90 % wanted)" in html
 
 
 def fold_sizes(out):

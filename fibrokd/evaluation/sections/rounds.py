@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fibrokd.evaluation.conformal.stage_sets import LEVEL
 from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.page_table import Column, PageTable, Row
 from fibrokd.evaluation.report_inputs import ReportInputs
+from fibrokd.evaluation.rounds import COVERAGE
 from fibrokd.evaluation.sections.agreement import agreement_tables
 from fibrokd.evaluation.wording import Footnotes, cell, spread_cell
 
@@ -27,7 +29,8 @@ def rounds(inputs: ReportInputs) -> dict[str, Any] | None:
         "left_out": sum(inputs.rounds["left_out"].values()),
         "tables": [
             _spread(inputs, networks),
-            _each(inputs, networks, inputs.rounds["by"]),
+            _each(inputs, networks, SHOWN, f"{METRICS[SHOWN].title} of every round"),
+            *_coverage(inputs, networks),
             *_agreement(inputs, inputs.rounds["agreement"]),
         ],
         "apart": any(found["note"] for found in inputs.rounds["agreement"].values()),
@@ -52,15 +55,21 @@ def _spread(inputs: ReportInputs, networks: Mapping[str, Any]) -> PageTable:
     return PageTable("Spread over rounds", "Mean over rounds ± standard deviation, and range", columns, rows)
 
 
-def _each(inputs: ReportInputs, networks: Mapping[str, Any], by: str) -> PageTable:
-    footnotes = Footnotes()
-    names = next(iter(networks.values()))[SHOWN]["rounds"]
+def _coverage(inputs: ReportInputs, networks: Mapping[str, Any]) -> Iterator[PageTable]:
+    """What becomes of stage sets on what a round had not seen, where rounds had calibration images."""
+    rounds_of = [found[COVERAGE]["rounds"].values() for found in networks.values()]
+    if any(figure["value"] is not None for figures in rounds_of for figure in figures):
+        words = f"Share of the clusters whose stage set holds the true stage ({100 * LEVEL:g} % wanted)"
+        yield _each(inputs, networks, COVERAGE, words)
+
+
+def _each(inputs: ReportInputs, networks: Mapping[str, Any], metric: str, what: str) -> PageTable:
+    footnotes, by = Footnotes(), inputs.rounds["by"] if inputs.rounds else ""
+    names = next(iter(networks.values()))[metric]["rounds"]
     rows = [
-        Row(name, [cell(found[SHOWN]["rounds"][name], footnotes, unit_scale=True) for found in networks.values()])
+        Row(name, [cell(found[metric]["rounds"][name], footnotes, unit_scale=True) for found in networks.values()])
         for name in names
     ]
     columns = [Column(f"{by.capitalize()} tested"), *(Column(inputs.title_of(name)) for name in networks)]
-    caption = (
-        f"{METRICS[SHOWN].title} of every round on the {by} that it had not seen, with intervals over its clusters"
-    )
+    caption = f"{what} on the {by} that it had not seen, with intervals over its clusters"
     return PageTable("Round by round", caption, columns, rows, notes=footnotes.listed)
