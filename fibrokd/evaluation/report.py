@@ -20,6 +20,7 @@ from fibrokd.evaluation.sections.agreement import agreement
 from fibrokd.evaluation.sections.calibration import calibration
 from fibrokd.evaluation.sections.confusion import confusion
 from fibrokd.evaluation.sections.controls import controls
+from fibrokd.evaluation.sections.costs import costs
 from fibrokd.evaluation.sections.differences import differences
 from fibrokd.evaluation.sections.end_points import end_points
 from fibrokd.evaluation.sections.errors import errors
@@ -76,6 +77,7 @@ SECTIONS = (
     Section("errors", "The worst errors", errors),
     Section("learning", "How the networks learned", learning),
     Section("methods", "What the methods left behind", methods),
+    Section("costs", "What it cost", costs),
     Section("integrity", "Integrity of the data", integrity),
     Section("provenance", "Provenance", provenance),
 )

@@ -48,6 +48,7 @@ class ReportInputs:
         collected: Network → embeddings' neighbours and maps of evidence; those that are not known may be left out.
         robustness: See :mod:`fibrokd.evaluation.robustness.document`; ``None`` where no picture was disturbed.
         shortcuts: See :mod:`fibrokd.evaluation.shortcuts`; ``None`` where none was asked.
+        spent: Network → content of its cost.json, as far as it was counted.
         split: The split that the report is about.
         titles: Network → what the report calls it.
     """
@@ -67,6 +68,7 @@ class ReportInputs:
     collected: Mapping[str, Collected] = field(default_factory=dict)
     robustness: Mapping[str, Any] | None = None
     shortcuts: Mapping[str, Any] | None = None
+    spent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     split: str = "test"
     titles: Mapping[str, str] = field(default_factory=lambda: NETWORK_TITLES)
 

@@ -115,6 +115,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
     Returns:
         Names of the files that enter the digest.
     """
+    costs = {name: folder / "cost.json" for name, folder in config.networks.items()}
     tied = relatives(list(prepared.table["image_id"]), list(prepared.table["split"]), prepared.levels)
     assessed = Assessed(
         plan=config,
@@ -124,6 +125,7 @@ def compute(config: AssessConfig, prepared: Prepared, inputs: Mapping[str, str],
         integrity=read_json(prepared.folder / "integrity.json"),
         curves={name: _curve(folder) for name, folder in config.networks.items()},
         tied=tied,
+        spent={name: read_json(path) for name, path in costs.items() if path.exists()},
         copies_in_train=share_copied_from_train(prepared.table),
     )
     return write_numbers(assessed, out)

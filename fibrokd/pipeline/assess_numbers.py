@@ -89,6 +89,7 @@ class Assessed:
         tied: Split → level → images with a relative among those learned from.
         copies_in_train: Share of the test images whose very pixels are also in train.
         rounds: What every round of a cross-validation reached, where there were several.
+        spent: Network → content of its cost.json, as far as it was counted.
         external: Figures of the networks' own collection beside those of this one, where it is another.
     """
 
@@ -101,6 +102,7 @@ class Assessed:
     tied: Tied | None = None
     copies_in_train: int | float | None = None
     rounds: Mapping[str, Any] | None = None
+    spent: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     external: Mapping[str, Any] | None = None
 
 
@@ -145,6 +147,7 @@ def write_numbers(assessed: Assessed, out: Path) -> list[str]:
         collected=found,
         robustness=moved,
         shortcuts=without_looking,
+        spent=assessed.spent,
     )
     write_report(out / "report.html", report)
     names = ("confusion", "end_points", "images", "neighbours", "predictions", "sets")

@@ -23,6 +23,7 @@ from tests.evaluation.made_up_report import (
     Page,
     report_answers,
     report_inputs,
+    show,
 )
 
 
@@ -155,3 +156,18 @@ def test_metrics_of_other_networks_than_the_predictions_are_refused() -> None:
     inputs = report_inputs()
     with pytest.raises(ArtifactError, match="found metrics of student_kd, student_plain, teacher and predictions of"):
         replace(inputs, predictions=inputs.predictions[:2])
+
+
+def test_costs_are_counts_and_what_was_not_counted_is_not_nothing() -> None:
+    phases = [
+        {"name": "first", "network": 0, "images_trained": 700, "seconds": 1.5},
+        {"name": "train", "network": 1, "images_trained": 1200, "seconds": 2.5},
+    ]
+    spent = {"teacher": {"phases": phases, "teacher_forwards": 40, "own_teacher_forwards": 2, "wall_seconds": 9.75}}
+    cards = {"teacher": {"weight_bytes": 94_321_000}, "student_kd": {"book": "ab" * 32}}
+    text = Page(show(replace(report_inputs(), spent=spent, cards=cards), "costs")).text
+    row = text[text.index("Teacher from Teacher") :]
+    assert row.startswith("Teacher from Teacher 1,522,981 94.3 1,200 700 42 –")
+    assert "Distilled student 1,522,981 not counted not counted not counted not counted a book" in text
+    assert "9.75" not in text, "times differ between equal runs"
+    assert "What it cost" not in Page(show(replace(report_inputs(), cards={}), "costs")).text
