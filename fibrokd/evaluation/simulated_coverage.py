@@ -11,8 +11,6 @@ from collections.abc import Mapping
 ENOUGH = 200
 """Clusters from which on intervals hold about what they promise."""
 
-LEVEL = 0.95
-
 SIMULATED: Mapping[int, Mapping[str, float]] = {
     20: {"accuracy": 0.927, "balanced_accuracy": 0.913, "macro_f1": 0.806, "quadratic_kappa": 0.913},
     50: {"accuracy": 0.938, "balanced_accuracy": 0.944, "macro_f1": 0.924, "quadratic_kappa": 0.945},
@@ -21,17 +19,16 @@ SIMULATED: Mapping[int, Mapping[str, float]] = {
 """Clusters → metric → share of cohorts whose interval holds the truth."""
 
 
-def simulated_coverage(clusters: int, level: float) -> tuple[int, Mapping[str, float]] | None:
+def simulated_coverage(clusters: int) -> tuple[int, Mapping[str, float]] | None:
     """Return the next smaller number of clusters that was simulated, or the smallest, and what was found there.
 
     Args:
         clusters: Clusters that intervals rest on.
-        level: Nominal coverage.
 
     Returns:
-        ``None`` where clusters are enough, or another level than 95 % is asked for.
+        ``None`` where clusters are enough.
     """
-    if clusters >= ENOUGH or level != LEVEL:
+    if clusters >= ENOUGH:
         return None
     known = max((number for number in SIMULATED if number <= clusters), default=min(SIMULATED))
     return known, SIMULATED[known]

@@ -104,12 +104,14 @@ def alarms(inputs: ReportInputs) -> list[str]:
     """Return warnings that the numbers themselves give rise to."""
     found = []
     fewest = min((metrics["clusters"] for metrics in inputs.networks.values()), default=0)
-    simulated = simulated_coverage(fewest, inputs.document["level"])
+    simulated = simulated_coverage(fewest)
     if simulated is not None:
         known, shares = simulated
         worst = min(shares, key=lambda name: shares[name])
         told = f"{percent(shares['balanced_accuracy'])} (balanced accuracy), {percent(shares[worst])} at worst"
-        narrow = " Read them as too narrow." if shares[worst] < TOO_NARROW else ""
+        fewer = fewest < known
+        narrow = " Read them as too narrow." if fewer or shares[worst] < TOO_NARROW else ""
+        narrow = f" Of fewer they hold it less often.{narrow}" if fewer else narrow
         found.append(
             f"Intervals rest on {fewest} clusters. In simulated cohorts of {known}, those of nominal 95 % held the "
             f"truth in {told} ({METRICS[worst].title}).{narrow}"

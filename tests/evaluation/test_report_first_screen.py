@@ -6,6 +6,7 @@ import copy
 import re
 from dataclasses import replace
 
+import pytest
 from sklearn.metrics import confusion_matrix
 
 from fibrokd.evaluation.document import cluster_words, metrics_document
@@ -104,3 +105,14 @@ def test_the_first_screen_holds_the_confusion_matrix_of_the_last_network(html: s
     assert told == counts.reshape(-1).tolist()
     assert Page(html).text.count("→ ") >= counts.size
     assert f"The last of the {len(report_inputs().parts)} networks" in Page(first).text
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_intervals_of_fewer_clusters_than_were_simulated_warn_at_every_level(level: float) -> None:
+    inputs = report_inputs()
+    document = copy.deepcopy(inputs.document) | {"level": level}
+    for network in document["networks"].values():
+        network["test"]["clusters"] = 12
+    text = Page(show(replace(inputs, document=document))).text
+    assert "Intervals rest on 12 clusters. In simulated cohorts of 20, those of nominal 95 %" in text
+    assert "Of fewer they hold it less often. Read them as too narrow." in text

@@ -31,9 +31,8 @@ def test_two_hundred_patients_are_enough_and_pictures_are_no_patients(known):
 
 
 def test_more_clusters_than_were_simulated_quote_the_next_smaller_number():
-    assert simulated_coverage(60, 0.95) == (50, SIMULATED[50])
-    assert simulated_coverage(12, 0.95) == (20, SIMULATED[20])
-    assert simulated_coverage(199, 0.95) == (100, SIMULATED[100])
-    assert simulated_coverage(ENOUGH, 0.95) is None
-    assert simulated_coverage(60, 0.9) is None
+    assert simulated_coverage(60) == (50, SIMULATED[50])
+    assert simulated_coverage(12) == (20, SIMULATED[20])
+    assert simulated_coverage(199) == (100, SIMULATED[100])
+    assert simulated_coverage(ENOUGH) is None
     assert all(set(figures) == set(HEADLINE) for figures in SIMULATED.values())
