@@ -16,6 +16,7 @@ from fibrokd.evaluation.comparisons.document import BOOTSTRAP, DELONG, SIGNS, co
 from fibrokd.evaluation.comparisons.p_values import bootstrap_p, holm
 from fibrokd.evaluation.comparisons.signs import sign_test
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
+from fibrokd.evaluation.metrics import METRICS
 from tests.evaluation.made_up import made_up_predictions
 
 
@@ -206,4 +207,7 @@ def test_splits_are_families_of_their_own():
     parts = [made_up_predictions(name, seed=k) for k, name in enumerate(("a", "b"))]
     found = comparisons(samples(*parts, *(replace(part, split="val") for part in parts)))
     assert {entry["split"] for entry in found} == {"test", "val"}
-    assert {entry["family_size"] for entry in found} == {1}
+    tested = [entry for entry in found if "p" in entry]
+    assert {entry["family_size"] for entry in tested} == {1}
+    assert {entry["metric"] for entry in found} == {*METRICS, "auroc"}
+    assert {entry["metric"] for entry in found} - {entry["metric"] for entry in tested} <= {"adjacent_accuracy"}

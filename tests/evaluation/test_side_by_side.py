@@ -15,7 +15,7 @@ from fibrokd.errors import ArtifactError, InputError, TableError
 from fibrokd.evaluation.comparisons.p_values import holm
 from fibrokd.evaluation.document import metrics_document
 from fibrokd.evaluation.intervals import BootstrapConfig
-from fibrokd.evaluation.metrics import HEADLINE
+from fibrokd.evaluation.metrics import HEADLINE, METRICS
 from fibrokd.evaluation.predictions import Predictions, read_predictions, write_predictions
 from fibrokd.evaluation.report import render_page
 from fibrokd.evaluation.side_by_side.document import SCHEMA, compare_document
@@ -155,7 +155,7 @@ def test_the_document_obeys_its_published_schema(tmp_path: Path, both: tuple[dic
 def test_the_table_has_a_row_per_figure_and_pair(both: tuple[dict, Shared]) -> None:
     table = pair_table(both[0])
     assert tuple(table.columns) == COLUMNS
-    assert table.groupby("kind").size().to_dict() == {"agreement": 6 * 11, "difference": 6 * 7}
+    assert table.groupby("kind").size().to_dict() == {"agreement": 6 * 11, "difference": 6 * (len(METRICS) + 3)}
     assert set(table["first_data"]) == {"fit"}
     tested = table[table["p"].notna()]
     assert (tested["p_holm"] >= tested["p"]).all()

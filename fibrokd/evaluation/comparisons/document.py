@@ -28,7 +28,7 @@ from fibrokd.evaluation.intervals import (
     paired_draws,
     rounded,
 )
-from fibrokd.evaluation.metrics import HEADLINE, METRICS
+from fibrokd.evaluation.metrics import METRICS
 from fibrokd.evaluation.pairing import in_order_of
 from fibrokd.evaluation.totals import Totals, cluster_codes
 
@@ -69,8 +69,8 @@ def comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:
 
 def _pair(first: Bootstrap, second: Bootstrap) -> Iterator[dict[str, Any]]:
     names = {"first": first.predictions.network, "second": second.predictions.network}
-    differences = paired_differences([METRICS[metric] for metric in HEADLINE], first, second)
-    for metric, difference in zip(HEADLINE, differences, strict=True):
+    differences = paired_differences(list(METRICS.values()), first, second)
+    for metric, difference in zip(METRICS, differences, strict=True):
         entry = {"split": first.predictions.split, "metric": metric, **names, "difference": as_json(difference)}
         if difference.low is not None:
             entry |= _tested(metric, first, second)

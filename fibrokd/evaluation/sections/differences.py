@@ -18,17 +18,18 @@ _AUROC = "auroc"
 
 
 def differences(inputs: ReportInputs) -> dict[str, Any]:
-    """Return one row per pair of networks: headline metrics in one table, areas of the end points in another."""
+    """Return one row per pair of networks: headline metrics, the further ones, and areas of the end points."""
     found = [item for item in inputs.document["comparisons"] if item["split"] == inputs.split]
     alpha = round(1 - inputs.document["level"], 10)
     areas = [item for item in found if item["metric"] == _AUROC]
     points = list(dict.fromkeys(item["end_point"] for item in areas))
+    further = [name for name in METRICS if name not in HEADLINE]
     level = f"{100 * inputs.document['level']:g} %"
+    first = f"first network minus second, with {level} intervals"
     tables = [
-        _table(inputs, f"First network minus second, paired, with {level} intervals", list(HEADLINE), found, alpha),
-        _table(
-            inputs, f"AUROC of the first network minus that of the second, with {level} intervals", points, areas, alpha
-        ),
+        _table(inputs, f"Paired differences, {first}", list(HEADLINE), found, alpha),
+        _table(inputs, f"Paired differences in further metrics, {first}", further, found, alpha),
+        _table(inputs, f"Paired differences of AUROC, {first}", points, areas, alpha),
     ]
     return {
         "tables": [table for table in tables if table.rows],
@@ -57,7 +58,7 @@ def _table(
         if columns
     ]
     titles = [METRICS[name].title if name in METRICS else name for name in columns]
-    label = "Paired differences" if list(columns) == list(HEADLINE) else "Paired differences of areas"
+    label = caption.split(",", maxsplit=1)[0]
     return PageTable(label, caption, [Column("Networks"), *map(Column, titles)], rows, notes=footnotes.listed)
 
 
