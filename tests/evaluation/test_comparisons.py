@@ -15,7 +15,7 @@ from fibrokd.evaluation.comparisons.delong import compare_areas
 from fibrokd.evaluation.comparisons.document import BOOTSTRAP, DELONG, SIGNS, comparisons
 from fibrokd.evaluation.comparisons.p_values import bootstrap_p, holm
 from fibrokd.evaluation.comparisons.signs import sign_test
-from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
+from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap, paired_draws
 from fibrokd.evaluation.metrics import METRICS
 from tests.evaluation.made_up import made_up_predictions
 
@@ -211,3 +211,19 @@ def test_splits_are_families_of_their_own():
     assert {entry["family_size"] for entry in tested} == {1}
     assert {entry["metric"] for entry in found} == {*METRICS, "auroc"}
     assert {entry["metric"] for entry in found} - {entry["metric"] for entry in tested} <= {"adjacent_accuracy"}
+
+
+@pytest.mark.slow
+def test_networks_that_are_equally_good_are_told_apart_as_rarely_as_promised():
+    """Two networks of one skill and errors of their own: 5 % of cohorts may seem to tell them apart."""
+    cohorts, config = 400, BootstrapConfig(resamples=300)
+    told = dict.fromkeys(("balanced_accuracy", "quadratic_kappa", "log_loss"), 0)
+    for number in range(cohorts):
+        one, other = (
+            bootstrap(made_up_predictions(name, patients=100, frames=2, skill=0.8, seed=2 * number + k), config)
+            for k, name in enumerate(("a", "b"))
+        )
+        for name in told:
+            told[name] += bootstrap_p(paired_draws(METRICS[name], one, other)) < 0.05
+    for name, count in told.items():
+        assert 0.02 <= count / cohorts <= 0.09, (name, count)  # standard error .011
