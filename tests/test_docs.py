@@ -19,6 +19,7 @@ from fibrokd.files import read_json
 from fibrokd.methods import METHODS
 from fibrokd.pipeline import claims
 from fibrokd.pipeline.methods_page import methods_page
+from fibrokd.pipeline.methods_reported import read_reporters
 from fibrokd.pipeline.methods_results import read_studies
 from fibrokd.pipeline.study.grid import cells, configuration_digest
 from fibrokd.pipeline.study.plan import StudyConfig
@@ -78,7 +79,8 @@ def test_the_changelog_has_an_unreleased_block():
 
 
 def test_the_page_of_methods_is_what_the_catalogue_says():
-    page = methods_page(METHODS, read_studies(ROOT / "docs" / "study"), _register())
+    studies = ROOT / "docs" / "study"
+    page = methods_page(METHODS, read_studies(studies), _register(), read_reporters(studies))
     assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == page + "\n"
 
 

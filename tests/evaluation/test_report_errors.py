@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fibrokd.evaluation.atlas.image_arrays import ImageArrays
@@ -40,6 +40,7 @@ def test_the_worst_errors_put_most_mass_farthest_away_one_per_patient_group() ->
     assert severity(part)[7] == pytest.approx(by_hand)
 
 
+@settings(max_examples=25)
 @given(st.integers(0, 200), st.integers(1, 14), st.integers(2, 40))
 def test_every_stage_with_an_error_takes_its_turn(seed: int, limit: int, patients: int) -> None:
     part = made_up_predictions(patients=patients, frames=2, skill=0.4, seed=seed)

@@ -203,7 +203,8 @@ def test_students_of_the_views_regime_see_what_the_teacher_is_asked_about():
     study = load_config(STUDIES / "regimes" / "views.yaml", StudyConfig)
     spread = load_config(STUDIES / "views_spread.yaml", CompareViewsConfig)
     views = {name.removeprefix("kd_"): study.views_of(name) for name in study.arms}
-    assert views == dict(spread.policies)
+    assert views == {name: spread.policies[name] for name in views}
+    assert len(views) == 6
     assert all(policy.joint is None for policy in views.values())
 
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -27,6 +27,7 @@ def test_mixing_coefficients_are_at_least_one_half_and_one_where_nothing_is_mixe
     assert (mixing_coefficients(ViewSpec(mixup_alpha=0.0), IDS, 0) == 1).all()
 
 
+@settings(max_examples=25)
 @given(st.integers(1, 300), st.integers(0, 50))
 def test_boxes_lie_in_the_picture_and_leave_at_least_half_of_it(side, epoch):
     drawn = mixing_coefficients(CUT, IDS[:40], epoch)
