@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 STAMP := $(VENV)/.installed
 EXTRAS := train app dicom dev
+# Without compiled files every process of the tests compiles torch anew, which makes them half as long again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo app test test-all check docs lock format
 .DEFAULT_GOAL := help
@@ -33,8 +35,9 @@ app: $(STAMP) ## Open the bedside app on the demo bundle
 test: $(STAMP) ## Run the test suite (under 6 minutes on 2 cores)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not browser and not real_data"
 
-test-all: $(STAMP) ## Run everything: also killed runs, several processes, browser and real-data tests
-	$(BIN)/python -m pytest -q -n 2
+# Shapes and types are checked at every call there and not under `test`, where they take a quarter of the time.
+test-all: $(STAMP) ## Run everything, with shapes checked: also killed runs, several processes, browser and real data
+	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=fibrokd,beartype.beartype
 
 docs: $(STAMP) ## Write the pages that are made from the catalogue, the register of claims and committed results
 	$(BIN)/fibrokd methods --markdown --studies docs/study --register configs/study/claims.yaml > docs/methods.md.new

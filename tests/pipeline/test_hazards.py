@@ -15,6 +15,8 @@ from fibrokd.phantom.clip import Clip
 from fibrokd.phantom.cohort import CohortConfig
 from fibrokd.pipeline.prepare import PrepareConfig, run
 
+pytestmark = pytest.mark.slow
+
 PATIENTS, FRAMES = 100, 2
 QUICK = {"seeds": [0], "folds": 3, "replicates": 200}
 _rendered = {}
@@ -71,19 +73,18 @@ def test_the_clean_cohort_is_fit(judged):
     ("changes", "named", "tolerated"),
     [
         ({"hazards": {"exact_copies": [1, 1, 1, 1, 1]}}, {"copies"}, set()),
-        pytest.param({"hazards": {"resaved": 0.4}}, {"near_copies"}, set(), marks=pytest.mark.slow),
-        pytest.param({"hazards": {"tampered": 0.4}}, {"near_copies"}, {"uncropped"}, marks=pytest.mark.slow),
-        pytest.param({"hazards": {"names": "random"}}, {"random_names"}, set(), marks=pytest.mark.slow),
+        ({"hazards": {"resaved": 0.4}}, {"near_copies"}, set()),
+        ({"hazards": {"tampered": 0.4}}, {"near_copies"}, {"uncropped"}),
+        ({"hazards": {"names": "random"}}, {"random_names"}, set()),
         ({"hazards": {"straddle": 0.1}}, {"mixed_stage_groups", "near_across_stages"}, set()),
-        pytest.param({"hazards": {"broken": 4}}, {"unreadable"}, set(), marks=pytest.mark.slow),
-        pytest.param({"hazards": {"wrong_extension": 0.3}}, {"wrong_extension"}, set(), marks=pytest.mark.slow),
-        pytest.param(
+        ({"hazards": {"broken": 4}}, {"unreadable"}, set()),
+        ({"hazards": {"wrong_extension": 0.3}}, {"wrong_extension"}, set()),
+        (
             {"knobs": {"site_confound": 0.8}},
             {"scanner_stage", "fan_shape", "outside_fan"},
             {"border", "metadata", "thumbnail_1nn"},
-            marks=pytest.mark.slow,
         ),
-        pytest.param({"knobs": {"overlay_leak": 1.0}}, {"outside_fan"}, {"border"}, marks=pytest.mark.slow),
+        ({"knobs": {"overlay_leak": 1.0}}, {"outside_fan"}, {"border"}),
     ],
     ids=[
         "exact copies", "re-saves", "tampered copies", "random names", "straddling patients", "broken files",
@@ -96,7 +97,6 @@ def test_each_hazard_alone_is_named_and_no_other(judged, changes, named, tolerat
     assert named <= codes(integrity) <= named | tolerated
 
 
-@pytest.mark.slow  # two more cohorts
 def test_random_names_are_named_where_nobody_names_the_patients_and_likeness_alone_ties(judged):
     integrity = judged(known=False, hazards={"names": "random"})
     assert {"random_names", "unknown_patients"} <= codes(integrity)
@@ -105,7 +105,6 @@ def test_random_names_are_named_where_nobody_names_the_patients_and_likeness_alo
     assert not {"random_names", "label_order"} & codes(without)
 
 
-@pytest.mark.slow  # renders 2,000 patients
 @pytest.mark.timeout(1200)
 def test_two_thousand_clean_patients_are_fit_and_none_are_merged(judged):
     integrity = judged(patients=2000, controls={})

@@ -116,12 +116,19 @@ def _smaller_class(sample: EndPointSample) -> int:
 
 
 def _operating_point(sample: EndPointSample, place: int) -> dict[str, Any]:
-    return {name: as_json(_decided(sample, place, metric)) for name, metric in DECISION_METRICS.items()} | {
-        "by_prevalence": [
-            {"prevalence": prevalence, "ppv": as_json(ppv), "npv": as_json(npv)}
-            for prevalence in PREVALENCES
-            for ppv, npv in [_predictive_values(sample, place, prevalence)]
-        ]
+    found = {name: _decided(sample, place, metric) for name, metric in DECISION_METRICS.items()}
+    right, wrong = found["sensitivity"], found["specificity"]
+
+    def at(prevalence: float) -> dict[str, Any]:
+        called, spared = _Carried(right, wrong, prevalence), _Carried(wrong, right, 1 - prevalence)
+        return {
+            "prevalence": prevalence,
+            "ppv": as_json(_predictive_value(sample, place, ppv_at, prevalence, called)),
+            "npv": as_json(_predictive_value(sample, place, npv_at, prevalence, spared)),
+        }
+
+    return {name: as_json(interval) for name, interval in found.items()} | {
+        "by_prevalence": [at(prevalence) for prevalence in PREVALENCES]
     }
 
 
@@ -134,14 +141,6 @@ def _decided(sample: EndPointSample, place: int, metric: DecisionMetric) -> Inte
         proportion=metric.proportion,
     )
     return interval_of(found, sample.config)
-
-
-def _predictive_values(sample: EndPointSample, place: int, prevalence: float) -> tuple[Interval, Interval]:
-    right, wrong = (_decided(sample, place, DECISION_METRICS[name]) for name in ("sensitivity", "specificity"))
-    return (
-        _predictive_value(sample, place, ppv_at, prevalence, _Carried(right, wrong, prevalence)),
-        _predictive_value(sample, place, npv_at, prevalence, _Carried(wrong, right, 1 - prevalence)),
-    )
 
 
 class _Carried(NamedTuple):
