@@ -14,7 +14,7 @@ from typing import Any
 from fibrokd.errors import TableError
 from fibrokd.evaluation.agreement.document import agreements
 from fibrokd.evaluation.calibration.document import calibration
-from fibrokd.evaluation.comparisons.document import comparisons
+from fibrokd.evaluation.comparisons.document import Thresholds, comparisons
 from fibrokd.evaluation.conformal.document import coverage
 from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON
 from fibrokd.evaluation.end_points.document import end_points
@@ -33,7 +33,7 @@ from fibrokd.evaluation.stage_figures import stage_figures
 from fibrokd.evaluation.subgroups.document import subgroups
 from fibrokd.evaluation.units.document import units
 
-FORMAT = 5
+FORMAT = 6
 WELL_KNOWN = 0.9  # share of images with a patient above which clusters may be read as patients
 Tied = Mapping[str, Mapping[str, frozenset[str]]]
 SCHEMA = Path(__file__).with_name("metrics.schema.json")
@@ -88,9 +88,21 @@ def metrics_document(
         "level": config.level,
         "bootstrap": bootstrap_words(predictions, config, known_patients),
         "networks": networks,
-        "comparisons": comparisons(samples),
+        "comparisons": comparisons(samples, _thresholds(networks, samples)),
         "agreement": agreements(samples),
         "stamp": dict(stamp or {}),
+    }
+
+
+def _thresholds(networks: Mapping[str, Any], samples: Sequence[Bootstrap]) -> Thresholds:
+    """The thresholds at which decisions of every network and split are told."""
+    keys = [(sample.predictions.network, sample.predictions.split) for sample in samples]
+    return {
+        (name, split): {
+            end_point: {rule: point["threshold"] for rule, point in entry["operating_points"].items()}
+            for end_point, entry in networks[name][split].get("end_points", {}).items()
+        }
+        for name, split in keys
     }
 
 

@@ -132,3 +132,18 @@ def test_a_report_with_levels_can_be_read_without_eyes_too() -> None:
     page = Page(render_report(report_inputs(UNFIT, tied=_tied(content=_ids(0, 60), all=_ids(0, 96)))))
     assert len(page.all("table")) == len(page.all("caption"))
     assert all(attributes.get("scope") for attributes in page.all("th"))
+
+
+def test_networks_are_compared_at_their_own_thresholds_and_a_missing_threshold_is_a_dash() -> None:
+    inputs = report_inputs()
+    compared = [item for item in inputs.document["comparisons"] if item["split"] == inputs.split]
+    told = [item for item in compared if item.get("rule") == "sensitivity_95"]
+    text = Page(_shown(inputs)).text
+    assert "Paired differences of decisions (thresholds: 95 % sensitivity)" in text
+    assert "≥F3 specificity" in text
+    assert all(f"{item['difference']['value']:+.3f}".replace("-", "−") in text for item in told)
+    document = copy.deepcopy(inputs.document)
+    gone = told[0]
+    document["comparisons"] = [item for item in document["comparisons"] if item != gone]
+    page = Page(_shown(replace(inputs, document=document))).text
+    assert page.count(" – ") == text.count(" – ") + 1

@@ -1,21 +1,22 @@
 """What metrics.json says of the differences between networks on the same images.
 
 Later minus earlier: networks come teacher, control, distilled, so that a gain through distillation is positive.
-Accuracy is tested by the signs of its clusters, areas by DeLong's test for clusters, the rest by the bootstrap of its
-interval. p-values of one metric are corrected together, over all pairs of networks of a split.
+Accuracy, sensitivity and specificity are tested by the signs of clusters, areas by DeLong's test for clusters, the rest
+by the bootstrap of its interval. p-values of one metric are corrected together, over all pairs of networks of a split.
 
 Shape letters: G clusters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from fibrokd.evaluation.comparisons.decisions import AtThreshold, compare_decisions
 from fibrokd.evaluation.comparisons.delong import compare_areas
 from fibrokd.evaluation.comparisons.p_values import bootstrap_p, holm
 from fibrokd.evaluation.comparisons.signs import sign_test
@@ -40,26 +41,35 @@ TESTS = {
 }
 """Name of a test → what it is."""
 
+Thresholds = Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]
+"""Network and split → end point → rule → threshold fixed beforehand."""
 
-def comparisons(samples: Sequence[Bootstrap]) -> list[dict[str, Any]]:
+
+def comparisons(samples: Sequence[Bootstrap], thresholds: Thresholds | None = None) -> list[dict[str, Any]]:
     """Return the differences of all pairs of networks that answered the same split.
 
     Args:
         samples: Answers and their resamples.
+        thresholds: Those fixed for every network; where both of a pair have one, their decisions are compared as well.
 
     Returns:
         Entries ``{"split", "metric", "first", "second", "difference"}``, with ``end_point`` where the metric is
-        ``auroc``, and with ``test``, ``p``, ``p_holm`` and ``family_size`` where there is an interval.
+        ``auroc``, ``sensitivity`` or ``specificity``, with ``rule`` for the latter two, and with ``test``, ``p``,
+        ``p_holm`` and ``family_size`` where there is an interval.
 
     Raises:
         TableError: Two networks answered different images of one split.
     """
     pairs = [(a, b) for a, b in combinations(samples, 2) if a.predictions.split == b.predictions.split]
-    found = [entry for earlier, later in pairs for entry in _pair(later, earlier)]
+    found = [
+        entry
+        for earlier, later in pairs
+        for entry in (*_pair(later, earlier), *_decisions(later, earlier, thresholds or {}))
+    ]
     families: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for entry in found:
         if "p" in entry:
-            family = (entry["split"], entry["metric"], entry.get("end_point", ""))
+            family = (entry["split"], entry["metric"], entry.get("end_point", ""), entry.get("rule", ""))
             families.setdefault(family, []).append(entry)
     for members in families.values():
         for entry, p_holm in zip(members, holm([entry["p"] for entry in members]), strict=True):
@@ -80,6 +90,20 @@ def _pair(first: Bootstrap, second: Bootstrap) -> Iterator[dict[str, Any]]:
         yield {"split": first.predictions.split, "metric": "auroc", "end_point": name, **names} | _areas(
             first, second, cutoff
         )
+
+
+def _decisions(first: Bootstrap, second: Bootstrap, thresholds: Thresholds) -> Iterator[dict[str, Any]]:
+    """Differences in sensitivity and specificity, by end point and by every rule that gave both a threshold."""
+    part, other, scale = first.predictions, second.predictions, first.predictions.scale
+    names = {"first": part.network, "second": other.network}
+    own, its = (thresholds.get((each.network, each.split), {}) for each in (part, other))
+    for end_point, cutoff in zip(scale.cutoff_names, scale.cutoffs, strict=True):
+        limits, others = own.get(end_point, {}), its.get(end_point, {})
+        for rule in (rule for rule in limits if rule in others):
+            sides = AtThreshold(part, limits[rule]), AtThreshold(other, others[rule])
+            for metric, (difference, p) in compare_decisions(*sides, cutoff, first.config):
+                asked = {"split": part.split, "metric": metric, "end_point": end_point, "rule": rule, **names}
+                yield {**asked, "difference": as_json(difference), **({} if p is None else {"test": SIGNS, "p": p})}
 
 
 def _tested(metric: str, first: Bootstrap, second: Bootstrap) -> dict[str, Any]:
