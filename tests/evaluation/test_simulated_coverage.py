@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.coverage import coverage, truths
+from benchmarks.coverage_of_all import held
 from fibrokd.evaluation.metrics import HEADLINE
 from fibrokd.evaluation.simulated_coverage import ENOUGH, SIMULATED, simulated_coverage
 
@@ -36,3 +37,12 @@ def test_more_clusters_than_were_simulated_quote_the_next_smaller_number():
     assert simulated_coverage(199) == (100, SIMULATED[100])
     assert simulated_coverage(ENOUGH) is None
     assert all(set(figures) == set(HEADLINE) for figures in SIMULATED.values())
+
+
+@pytest.mark.slow
+def test_of_every_kind_of_figure_some_are_simulated():
+    found = held(seed=1, patients=60, cohorts=2, resamples=100)
+    kinds = {name.split("/")[0] for name in found}
+    assert kinds >= {"auroc", "end_points", "per_stage", "coverage", "stage_sets", "calibration", "difference"}
+    assert all(0 <= entry["held"] <= 1 and 0 < entry["told"] <= 1 for entry in found.values())
+    assert "difference/sensitivity/≥F3/youden" in found
