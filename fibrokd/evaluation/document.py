@@ -14,10 +14,10 @@ from typing import Any
 from fibrokd.errors import TableError
 from fibrokd.evaluation.agreement.document import agreements
 from fibrokd.evaluation.calibration.document import calibration
-from fibrokd.evaluation.comparisons.document import Thresholds, comparisons
+from fibrokd.evaluation.comparisons.document import comparisons
 from fibrokd.evaluation.conformal.document import coverage
 from fibrokd.evaluation.conformal.stage_sets import CALIBRATED_ON
-from fibrokd.evaluation.end_points.document import end_points
+from fibrokd.evaluation.end_points.document import end_points, thresholds_told
 from fibrokd.evaluation.fixed_beforehand import FIXED_ON, Validation, validation_for
 from fibrokd.evaluation.image_facts import ImageFacts
 from fibrokd.evaluation.intervals import (
@@ -88,22 +88,14 @@ def metrics_document(
         "level": config.level,
         "bootstrap": bootstrap_words(predictions, config, known_patients),
         "networks": networks,
-        "comparisons": comparisons(samples, _thresholds(networks, samples)),
+        "comparisons": comparisons(samples, {key: thresholds_told(networks[key[0]][key[1]]) for key in _keys(samples)}),
         "agreement": agreements(samples),
         "stamp": dict(stamp or {}),
     }
 
 
-def _thresholds(networks: Mapping[str, Any], samples: Sequence[Bootstrap]) -> Thresholds:
-    """The thresholds at which decisions of every network and split are told."""
-    keys = [(sample.predictions.network, sample.predictions.split) for sample in samples]
-    return {
-        (name, split): {
-            end_point: {rule: point["threshold"] for rule, point in entry["operating_points"].items()}
-            for end_point, entry in networks[name][split].get("end_points", {}).items()
-        }
-        for name, split in keys
-    }
+def _keys(samples: Sequence[Bootstrap]) -> list[tuple[str, str]]:
+    return [(sample.predictions.network, sample.predictions.split) for sample in samples]
 
 
 def bootstrap_words(

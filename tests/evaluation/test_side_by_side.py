@@ -28,7 +28,7 @@ from fibrokd.evaluation.side_by_side.table import COLUMNS, pair_table
 from fibrokd.evaluation.side_by_side.trainings import _unseeded
 from fibrokd.files import read_json, write_json
 from fibrokd.stages import METAVIR, StageScale
-from tests.evaluation.made_up import made_up_predictions
+from tests.evaluation.made_up import made_up_predictions, of_split
 from tests.evaluation.made_up_assessed import STAMP, answers, write_assessed
 
 QUICK = BootstrapConfig(resamples=100)
@@ -125,7 +125,7 @@ def test_another_order_of_runs_turns_signs_and_nothing_else(
     assert turned["networks"] == {name: document["networks"][name] for name in turned["networks"]}
 
     def of_pair(found: dict) -> dict:
-        key = ("metric", "end_point")
+        key = ("metric", "end_point", "rule")
         return {
             (frozenset((e["first"], e["second"])), *(e.get(name) for name in key)): (
                 e["first"],
@@ -365,3 +365,25 @@ def test_settings_that_are_equal_everywhere_are_left_out(both: tuple[dict, Share
     settings = pd.DataFrame(both[0]["settings"])
     assert set(settings["area"]) == {"teacher", "student_kd", "inputs"}
     assert set(settings.loc[settings["area"] == "teacher", "setting"]) == {"train.seed", "views.seed"}
+
+
+def test_networks_of_different_runs_are_compared_at_the_thresholds_that_their_own_runs_fixed(tmp_path: Path) -> None:
+    folders = []
+    for k in (0, 1):
+        tested = answers(k)
+        fixed = [of_split(part, "val") for part in answers(k + 2)]
+        costs = {part.network: {"parameters": 1} for part in tested}
+        metrics = metrics_document([*fixed, *tested], costs, STAMP, QUICK)
+        folders.append(write_assessed(tmp_path / f"run_{k}", [*fixed, *tested], seed=k, metrics=metrics))
+    document, _ = compared(*folders)
+    told = [entry for entry in document["comparisons"] if entry["metric"] == "sensitivity"]
+    assert told
+    for entry in told:
+        values = []
+        for side in ("first", "second"):
+            found = document["networks"][entry[side]]
+            metrics = json.loads((folders[int(found["run"][-1])] / "metrics.json").read_text(encoding="utf-8"))
+            point = metrics["networks"][found["network"]]["test"]["end_points"][entry["end_point"]]
+            values.append(point["operating_points"][entry["rule"]]["sensitivity"]["value"])
+        assert entry["difference"]["value"] == pytest.approx(values[0] - values[1], abs=1e-9)
+    assert set(pair_table(document)["rule"].dropna()) == {"youden", "sensitivity_95"}

@@ -6,7 +6,7 @@ or where they lack one of the two classes, that is said instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,18 @@ def end_points(part: Predictions, validation: Validation, config: BootstrapConfi
         for name, cutoff in zip(part.scale.cutoff_names, part.scale.cutoffs, strict=True)
     }
     return {"auroc": {name: entry.pop("auroc") for name, entry in found.items()}, "end_points": found}
+
+
+def thresholds_told(figures: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Return end point → rule → threshold of what a document says of one network on one split.
+
+    Args:
+        figures: With ``end_points``, as :func:`end_points` returns them; without: there are none.
+    """
+    return {
+        name: {rule: point["threshold"] for rule, point in entry["operating_points"].items()}
+        for name, entry in figures.get("end_points", {}).items()
+    }
 
 
 class _Fixed(NamedTuple):

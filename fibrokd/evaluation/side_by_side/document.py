@@ -13,6 +13,7 @@ from typing import Any
 from fibrokd.evaluation import document as metrics
 from fibrokd.evaluation.agreement.document import agreements
 from fibrokd.evaluation.comparisons.document import comparisons
+from fibrokd.evaluation.end_points.document import thresholds_told
 from fibrokd.evaluation.intervals import BootstrapConfig, bootstrap
 from fibrokd.evaluation.side_by_side.repetitions import repetitions
 from fibrokd.evaluation.side_by_side.runs import Run
@@ -20,7 +21,7 @@ from fibrokd.evaluation.side_by_side.settings import differing
 from fibrokd.evaluation.side_by_side.shared import Shared
 from fibrokd.evaluation.stage_figures import stage_figures
 
-FORMAT = 2
+FORMAT = 3
 SCHEMA = Path(metrics.__file__).with_name("compare.schema.json")
 
 
@@ -48,6 +49,11 @@ def compare_document(
         for run in runs
         for network in run.parts
     }
+    thresholds = {
+        (run.network_name(network), split): thresholds_told(run.metrics["networks"][network].get(split, {}))
+        for run in runs
+        for network in run.parts
+    }
     of_name = {run.network_name(network): network for run in runs for network in run.parts}
     agreement = _same_name_first(agreements(different), of_name)
     return {
@@ -59,7 +65,7 @@ def compare_document(
         "bootstrap": metrics.bootstrap_words(shared.parts, config, shared.known_patients),
         "runs": {run.name: _run(run, shared) for run in runs},
         "networks": networks,
-        "comparisons": _same_name_first(comparisons(different), of_name),
+        "comparisons": _same_name_first(comparisons(different, thresholds), of_name),
         "agreement": agreement,
         "repetitions": repetitions(runs, networks, agreement, split, same_but_seed),
         "settings": differing(runs),

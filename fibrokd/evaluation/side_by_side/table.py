@@ -12,7 +12,7 @@ from fibrokd.evaluation.agreement.figures import FIGURES
 from fibrokd.files import write_text
 
 COLUMNS = (
-    "kind", "figure", "end_point", "first", "second", "value", "low", "high", "clusters", "test", "p", "p_holm",
+    "kind", "figure", "end_point", "rule", "first", "second", "value", "low", "high", "clusters", "test", "p", "p_holm",
     "family_size", "note", "first_data", "second_data",
 )  # fmt: skip
 """``kind``: ``difference`` (first minus second) or ``agreement``; ``first_data``, ``second_data``: verdicts on data."""
@@ -37,7 +37,7 @@ def write_pairs(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def _rows(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    tested = ("end_point", "test", "p", "p_holm", "family_size")
+    tested = ("end_point", "rule", "test", "p", "p_holm", "family_size")
     for entry in document["comparisons"]:
         pair = {"kind": "difference", "figure": entry["metric"], "first": entry["first"], "second": entry["second"]}
         yield {**pair, **{name: entry[name] for name in tested if name in entry}, **entry["difference"]}
