@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := runs/demo
 STAMP := $(VENV)/.installed
 EXTRAS := train app dicom dev
-# Without compiled files every process of the tests compiles torch anew, which makes them half as long again.
+# Without compiled files every process of the tests compiles torch anew: some 40 s of each.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo app test test-all check docs lock format
